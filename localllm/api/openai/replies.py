@@ -1,0 +1,107 @@
+"""The objects that answers are made of (OpenAI API reference)."""
+
+import secrets
+import time
+
+from msgspec import Struct
+
+from localllm.types import FinishReason, Usage
+
+
+class PromptTokensDetails(Struct, frozen=True):
+    """Of the prompt's tokens."""
+
+    cached_tokens: int
+
+
+class UsageObject(Struct, frozen=True):
+    """`usage`."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptTokensDetails
+
+    @classmethod
+    def of(cls, usage: Usage) -> "UsageObject":
+        """From what the worker measured."""
+        total = usage.prompt_tokens + usage.completion_tokens
+        details = PromptTokensDetails(usage.cached_tokens)
+        return cls(usage.prompt_tokens, usage.completion_tokens, total, details)
+
+
+class AssistantMessage(Struct, frozen=True):
+    """The message of a whole answer."""
+
+    content: str
+    role: str = "assistant"
+    refusal: str | None = None
+
+
+class ChatChoice(Struct, frozen=True):
+    """The choice of a whole answer."""
+
+    message: AssistantMessage
+    finish_reason: FinishReason
+    index: int = 0
+    logprobs: None = None
+
+
+class TextChoice(Struct, frozen=True):
+    """The choice of a text completion."""
+
+    text: str
+    finish_reason: FinishReason | None
+    index: int = 0
+    logprobs: None = None
+
+
+class ChatCompletion(Struct, frozen=True):
+    """A whole chat answer."""
+
+    id: str
+    created: int
+    model: str
+    choices: list[ChatChoice]
+    usage: UsageObject
+    object: str = "chat.completion"
+
+
+class TextCompletion(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A whole text completion, or one chunk of it."""
+
+    id: str
+    object: str
+    created: int
+    model: str
+    choices: list[TextChoice]
+    usage: UsageObject | None = None
+
+
+class ModelObject(Struct, frozen=True):
+    """A model in /v1/models."""
+
+    id: str
+    created: int
+    object: str = "model"
+    owned_by: str = "localllm"
+
+
+class ModelList(Struct, frozen=True):
+    """/v1/models."""
+
+    data: list[ModelObject]
+    object: str = "list"
+
+
+class Heading(Struct, frozen=True):
+    """What every part of one answer repeats."""
+
+    id: str
+    created: int
+    model: str
+
+    @classmethod
+    def new(cls, prefix: str, model: str) -> "Heading":
+        """A fresh id, now."""
+        return cls(f"{prefix}-{secrets.token_hex(12)}", int(time.time()), model)

@@ -1,0 +1,71 @@
+"""The `localllm` command: its verbs, and what becomes of errors."""
+
+import sys
+from typing import Annotated
+
+import click
+import typer
+
+from localllm import __version__
+from localllm.cli import bench, chat, list_, pull, rm, run, serve
+from localllm.cli.exits import INTERRUPTED, exit_code
+from localllm.cli.talk import complain
+from localllm.errors import LocalLLMError
+
+EPILOG = """\b
+Examples:
+  localllm run "What is the capital of France?"
+  git diff | localllm run "Summarize this change"
+  localllm chat
+  localllm serve          then point an OpenAI client at http://127.0.0.1:11500/v1
+"""
+
+app = typer.Typer(
+    name="localllm",
+    help="Talk to language models that run on this machine.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+for verb in (run, chat, serve, list_, pull, rm, bench):
+    app.command(verb.NAME, epilog=verb.EPILOG)(verb.command)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"localllm {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options of the command itself."""
+
+
+def main() -> None:
+    """Run the command; exits with a code of `exits`."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    try:
+        code = app(standalone_mode=False) or 0
+    except LocalLLMError as error:
+        complain(error.message)
+        code = exit_code(error)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        code = INTERRUPTED
+    except BrokenPipeError:  # the reader of our output has seen enough
+        sys.stdout = None  # nothing is left to flush at exit
+        code = 0
+    sys.exit(code)

@@ -1,0 +1,8 @@
+"""`localllm bench`."""
+
+NAME = "bench"
+EPILOG = ""
+
+
+def command() -> None:
+    """Measure."""

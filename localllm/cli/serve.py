@@ -1,0 +1,90 @@
+"""`localllm serve`: the OpenAI-compatible server."""
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from localllm.cli import options
+from localllm.config import Settings, load_settings
+
+if TYPE_CHECKING:
+    import socket
+
+    from localllm.runtime.local import LocalService
+
+NAME = "serve"
+EPILOG = """\b
+Examples:
+  localllm serve
+  localllm serve --model ./qwen.gguf --port 8080 --parallel 8
+  LOCALLLM_API_KEY=secret localllm serve --host 0.0.0.0
+"""
+
+
+def command(
+    model: options.Model = None,
+    host: Annotated[str | None, typer.Option(help="Address to bind. [default: 127.0.0.1]", metavar="ADDRESS")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="0 picks a free one. [default: 11500]")] = None,
+    parallel: Annotated[
+        int | None, typer.Option(min=1, help="Answers at the same time. [default: sized from memory]", metavar="N")
+    ] = None,
+    context: options.Context = None,
+    threads: options.Threads = None,
+    flash_attention: options.FlashAttention = None,
+) -> None:
+    """Serve an OpenAI-compatible API on this machine.
+
+    A key for the clients is set with LOCALLLM_API_KEY or in the config file; without one only this machine
+    may connect.
+    """
+    settings = load_settings(
+        model=model,
+        host=host,
+        port=port,
+        parallel=parallel,
+        context=context,
+        threads=threads,
+        flash_attention=flash_attention,
+    )
+    from localllm.api.server import bind
+    from localllm.cli.compose import bring, make_service
+
+    listener = bind(settings.host, settings.port, key=settings.api_key)
+    local = bring(settings.model, settings)
+    # uvicorn raises a signal again after it has shut down; by then there is nothing left to do for it
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: None)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_serve(make_service([local], settings), listener, settings))
+
+
+async def _serve(service: "LocalService", listener: "socket.socket", settings: Settings) -> None:
+    from contextlib import aclosing
+
+    from localllm.api.server import serve, url_of
+    from localllm.cli.talk import say
+
+    try:
+        async with aclosing(service.load()) as steps:
+            async for _ in steps:
+                pass
+    except BaseException:
+        await service.close()
+        raise
+    info = (await service.models())[0]
+    if info.engine is not None:
+        say(
+            f"Serving {info.id} at {url_of(listener)} "
+            f"({info.engine.max_jobs} at a time, {info.engine.context_tokens} tokens each, Ctrl-C stops)"
+        )
+    await serve(service, listener, key=settings.api_key, host=settings.host)
+
+
+def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
+    try:
+        import uvloop
+    except ImportError:  # Windows
+        return None
+    return uvloop.Loop

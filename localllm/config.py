@@ -1,0 +1,101 @@
+"""Settings: the config file, then the environment, then options. The only reader of the environment."""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import platformdirs
+from msgspec import Meta, Struct
+
+from localllm.errors import ConfigError
+
+ENV_PREFIX = "LOCALLLM_"
+DEFAULT_PORT = 11500
+
+Positive = Annotated[int, Meta(ge=1)]
+Port = Annotated[int, Meta(ge=0, le=65535)]
+
+
+class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Every setting. In `config.toml` by these names; in the environment as LOCALLLM_<NAME>."""
+
+    model: str = "smollm2:135m"  # the model to use where none is named
+    home: str = ""  # where models are kept; empty: the platform's data folder
+    host: str = "127.0.0.1"  # address that `serve` binds
+    port: Port = DEFAULT_PORT  # port that `serve` binds; 0 picks a free one
+    api_key: str = ""  # key that clients of `serve` must send; empty: none
+    context: Positive | None = None  # tokens for each answer with its prompt; unset: the most that fits
+    parallel: Positive | None = None  # answers generated at the same time; unset: sized from memory
+    threads: Positive | None = None  # CPU threads; unset: the physical cores this process may use
+    flash_attention: bool = True  # off: greedy answers do not depend on what else is running (CPU)
+    offline: bool = False  # make no connection to fetch anything
+
+    @property
+    def home_path(self) -> Path:
+        """The folder of everything localllm keeps."""
+        return Path(self.home).expanduser() if self.home else Path(platformdirs.user_data_dir("localllm"))
+
+
+def load_settings(environment: Mapping[str, str] | None = None, **options: object) -> Settings:
+    """Settings from file, environment and options, later ones winning; an option of None was not given.
+
+    Raises ConfigError, naming the setting and where it came from.
+    """
+    env = os.environ if environment is None else environment
+    values: dict[str, object] = dict(_from_file(config_path(env)))
+    for name in Settings.__struct_fields__:
+        text = env.get(ENV_PREFIX + name.upper())
+        if text:
+            values[name] = _convert({name: text}, f"{ENV_PREFIX}{name.upper()}", strict=False)[name]
+    values.update({name: value for name, value in options.items() if value is not None})
+    _convert(values, "the options", strict=True)
+    return Settings(**values)  # type: ignore[arg-type]  # each value was checked by msgspec above
+
+
+def config_path(environment: Mapping[str, str] | None = None) -> Path:
+    """The config file: LOCALLLM_CONFIG, or config.toml in the platform's config folder."""
+    env = os.environ if environment is None else environment
+    chosen = env.get(ENV_PREFIX + "CONFIG")
+    return Path(chosen).expanduser() if chosen else Path(platformdirs.user_config_dir("localllm")) / "config.toml"
+
+
+def _from_file(path: Path) -> dict[str, object]:
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {path}: {error}") from error
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    return _convert(values, str(path), strict=True)
+
+
+def _convert(values: Mapping[str, object], source: str, *, strict: bool) -> dict[str, object]:
+    try:
+        checked = msgspec.convert(dict(values), Settings, strict=strict)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{source}: {error}") from error
+    return {name: getattr(checked, name) for name in values}
+
+
+def worker_environment() -> dict[str, str]:
+    """The environment of a model's process: no secrets, and an abort that ends it instead of forking a debugger."""
+    secret = ("TOKEN", "API_KEY", "PASSWORD", "SECRET")
+    kept = {name: value for name, value in os.environ.items() if not any(word in name for word in secret)}
+    return kept | {"GGML_NO_BACKTRACE": "1"}
+
+
+def download_environment(scratch: Path) -> dict[str, str]:
+    """The environment of a downloader that must keep its temporary files in `scratch`."""
+    return dict(os.environ) | {name: str(scratch) for name in ("TMPDIR", "TEMP", "TMP")}
+
+
+def silence_hub_telemetry() -> None:
+    """Ask huggingface_hub, before it is imported, to report nothing to its makers."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")

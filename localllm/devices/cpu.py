@@ -1,0 +1,70 @@
+"""The processor and memory that this process may really use."""
+
+import os
+
+import psutil
+
+_CGROUP_CPU = "/sys/fs/cgroup/cpu.max"
+_CGROUP_MEMORY = "/sys/fs/cgroup/memory.max"
+_CGROUP_MEMORY_USED = "/sys/fs/cgroup/memory.current"
+
+
+def usable_cores() -> int:
+    """Physical cores within this process's affinity and container quota; at least 1.
+
+    Two hyper-threads of one core share the units that matrix products keep busy, so they count once.
+    """
+    affinity = _affinity_count()
+    logical = psutil.cpu_count(logical=True) or affinity
+    physical = psutil.cpu_count(logical=False) or logical
+    cores = max(1, round(affinity * physical / logical))
+    quota = _cgroup_cores()
+    return max(1, min(cores, quota)) if quota else cores
+
+
+def available_memory_bytes() -> int:
+    """Memory that can be taken without swapping, within the container's limit if there is one."""
+    available = int(psutil.virtual_memory().available)
+    limit, used = _read_int(_CGROUP_MEMORY), _read_int(_CGROUP_MEMORY_USED)
+    return min(available, max(0, limit - used)) if limit and used else available
+
+
+def peak_memory_bytes() -> int:
+    """The most memory this process ever held resident."""
+    info = psutil.Process().memory_info()
+    windows_peak = getattr(info, "peak_wset", None)
+    if windows_peak is not None:
+        return int(windows_peak)
+    import resource
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # bytes on macOS, KiB elsewhere
+
+
+def _affinity_count() -> int:
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _cgroup_cores() -> int | None:
+    """Whole cores of a cgroup v2 CPU quota, rounded up; None without one."""
+    text = _read(_CGROUP_CPU)
+    quota, _, period = text.partition(" ")
+    if not quota.isdigit() or not period.strip().isdigit():
+        return None
+    return -(-int(quota) // int(period))
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.read().strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _read_int(path: str) -> int | None:
+    text = _read(path)
+    return int(text) if text.isdigit() else None

@@ -1,0 +1,63 @@
+"""How much context and how many jobs fit into memory beside a model's weights."""
+
+from msgspec import Struct
+
+from localllm.errors import LoadFailed
+
+MAX_AUTO_CONTEXT = 8192
+MAX_AUTO_JOBS = 16
+MIN_CONTEXT = 256
+CONTEXT_STEP = 256  # llama.cpp rounds the context of each sequence up to this
+KV_SHARE = 0.25  # of the memory still available may go to KV when nothing was asked for,
+KV_ENOUGH_BYTES = 2**30  # but no more than this for the sake of further jobs
+
+
+class Fit(Struct, frozen=True, kw_only=True):
+    """The KV cache to allocate: `jobs` sequences of `context_tokens` each."""
+
+    context_tokens: int
+    jobs: int
+    kv_bytes: int
+
+
+def fit_kv(
+    *,
+    bytes_per_token: int,
+    trained_tokens: int,
+    available_bytes: int,
+    context: int | None,
+    jobs: int | None,
+) -> Fit:
+    """Choose what was left open, within memory; what was asked for is kept or refused, never reduced.
+
+    `bytes_per_token` is KV for one token of one sequence, `trained_tokens` the context the model was
+    trained for. Raises LoadFailed when an explicit choice does not fit `available_bytes`.
+    """
+    if context is not None and context > trained_tokens:
+        raise LoadFailed(
+            f"this model was trained for a context of {trained_tokens} tokens, {context} were asked for; "
+            f"use --context {trained_tokens} or less"
+        )
+    budget = available_bytes * (1.0 if context and jobs else KV_SHARE)
+    tokens = context or _auto_context(bytes_per_token, trained_tokens, budget, jobs or 1)
+    tokens = -(-tokens // CONTEXT_STEP) * CONTEXT_STEP
+    count = jobs or _auto_jobs(bytes_per_token * tokens, budget)
+    fit = Fit(context_tokens=tokens, jobs=count, kv_bytes=bytes_per_token * tokens * count)
+    if fit.kv_bytes > available_bytes:
+        raise LoadFailed(
+            f"{count} × {tokens} tokens of context need {fit.kv_bytes / 2**20:.0f} MiB, "
+            f"{available_bytes / 2**20:.0f} MiB are free; lower --context or --parallel"
+        )
+    return fit
+
+
+def _auto_context(bytes_per_token: int, trained_tokens: int, budget: float, jobs: int) -> int:
+    """The most, up to MAX_AUTO_CONTEXT, that the budget holds for `jobs` sequences."""
+    most = min(trained_tokens, MAX_AUTO_CONTEXT)
+    affordable = int(budget // max(1, bytes_per_token * jobs))
+    return max(min(most, affordable), min(MIN_CONTEXT, trained_tokens))
+
+
+def _auto_jobs(bytes_per_job: int, budget: float) -> int:
+    """As many as a modest amount of memory holds: KV is resident from the start, used or not."""
+    return max(1, min(MAX_AUTO_JOBS, int(min(budget, KV_ENOUGH_BYTES) // max(1, bytes_per_job))))

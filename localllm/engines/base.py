@@ -1,0 +1,209 @@
+"""What an engine, a runner and a tokenizer are, and the values that pass between them and their callers."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from localllm.types import EngineInfo, FinishReason, Sampling, Usage
+
+Logits = NDArray[np.float32]
+TokenArray = NDArray[np.int32]
+
+
+class LoadPlan(Struct, frozen=True, kw_only=True):
+    """What to load and how. None leaves the choice to the engine, made from the model and this machine."""
+
+    engine: str
+    path: str
+    context_tokens: int | None = None
+    max_jobs: int | None = None
+    threads: int | None = None
+    flash_attention: bool = True
+
+
+class Job(Struct, frozen=True, kw_only=True):
+    """A prompt to continue. `sampling` holds concrete values; `id` is unique among running jobs."""
+
+    id: int
+    tokens: tuple[int, ...]
+    sampling: Sampling
+
+
+class Delta(Struct, frozen=True, kw_only=True, array_like=True, omit_defaults=True):
+    """What one step brought one job. `text` is whole characters; `usage` comes with `finish`."""
+
+    job_id: int
+    text: str = ""
+    finish: FinishReason | None = None
+    usage: Usage | None = None
+    prompt_done: int = 0  # tokens of the prompt read so far; 0 says nothing new
+    prompt_total: int = 0
+
+
+class Tokenizer(Protocol):
+    """Text to token ids and back. Safe to use from any thread; `piece` from one at a time."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Token ids go from 0 to one less."""
+        ...
+
+    @property
+    def end_tokens(self) -> frozenset[int]:
+        """Any of these ends an answer."""
+        ...
+
+    @property
+    def bos(self) -> str:
+        """Text of the special token that begins a text, for chat templates; "" where there is none."""
+        ...
+
+    @property
+    def eos(self) -> str:
+        """Text of the special token that ends a text, likewise."""
+        ...
+
+    @property
+    def chat_template(self) -> str | None:
+        """Jinja2 source."""
+        ...
+
+    def encode(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+        """Token ids of `text`. `add_special` adds what the model wants around a text (BOS);
+        `parse_special` reads the names of control tokens in the text as those tokens."""
+        ...
+
+    def piece(self, token: int) -> bytes:
+        """The bytes a token stands for; b"" for control tokens. May be part of a character."""
+        ...
+
+
+class Batch:
+    """The rows of one decode: parallel columns, filled front to back.
+
+    `tokens`, `positions`, `slots`: int32 [capacity]; `wants_logits`: bool [capacity]; `size` rows are valid.
+    """
+
+    __slots__ = ("capacity", "outputs", "positions", "size", "slots", "tokens", "wants_logits")
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.tokens = np.zeros(capacity, np.int32)
+        self.positions = np.zeros(capacity, np.int32)
+        self.slots = np.zeros(capacity, np.int32)
+        self.wants_logits = np.zeros(capacity, np.bool_)
+        self.size = 0
+        self.outputs = 0  # rows that want logits
+
+    def clear(self) -> None:
+        """Drop every row."""
+        self.size = self.outputs = 0
+
+    def add(self, slot: int, start: int, tokens: Sequence[int] | TokenArray, *, logits: bool) -> None:
+        """Append `tokens` at positions `start`… of `slot`; `logits` asks for those after the last one."""
+        first, last = self.size, self.size + len(tokens)
+        self.tokens[first:last] = tokens
+        self.positions[first:last] = np.arange(start, start + len(tokens), dtype=np.int32)
+        self.slots[first:last] = slot
+        self.wants_logits[first:last] = False
+        self.wants_logits[last - 1] = logits
+        self.size = last
+        self.outputs += logits
+
+
+class RunnerInfo(Struct, frozen=True, kw_only=True):
+    """What a loaded runner is. `context_tokens` is per slot; `batch_tokens` the most rows of one decode."""
+
+    engine: str
+    build: str
+    device: str
+    context_tokens: int
+    slots: int
+    batch_tokens: int
+    chunk_tokens: int  # of a prompt that are worth reading at once
+    threads: int
+    load_seconds: float
+
+
+class Runner(Protocol):
+    """Token ids in, logits out. Owned by one thread. Knows nothing of requests."""
+
+    @property
+    def info(self) -> RunnerInfo:
+        """What was loaded."""
+        ...
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's own."""
+        ...
+
+    def decode(self, batch: Batch) -> Logits:
+        """Run the batch: float32 [batch.outputs, vocab_size] in row order, valid until the next decode.
+
+        Rows of one slot must continue at the position where its KV ends. Raises EngineError.
+        """
+        ...
+
+    def copy_prefix(self, source: int, target: int, tokens: int) -> int:
+        """Make `target` hold the first `tokens` of `source`'s KV; returns how many it now holds."""
+        ...
+
+    def trim(self, slot: int, tokens: int) -> int:
+        """Keep the first `tokens` of a slot's KV; returns how many were kept: 0 where it cannot rewind."""
+        ...
+
+    def close(self) -> None:
+        """Free everything; idempotent."""
+        ...
+
+
+class Engine(Protocol):
+    """Jobs in, deltas out. Owned by one thread, so it needs no locks."""
+
+    @property
+    def info(self) -> EngineInfo:
+        """What was loaded, and what it honours."""
+        ...
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's own."""
+        ...
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a `step` has work to do."""
+        ...
+
+    def start(self, job: Job) -> None:
+        """Take a job. Raises ContextOverflow, UnsupportedField or InvalidRequest, and then has not taken it."""
+        ...
+
+    def step(self) -> list[Delta]:
+        """Advance every running job by at most one decode. Raises EngineError: the engine is then unusable."""
+        ...
+
+    def cancel(self, job_id: int) -> None:
+        """Forget a job; idempotent. Its place is free on return."""
+        ...
+
+    def close(self) -> None:
+        """Free everything; idempotent."""
+        ...
+
+
+OnProgress = Callable[[float], None]  # fraction loaded, 0 to 1
+
+
+class RunnerBackend(Protocol):
+    """A kind of runner that can be loaded: one file or folder in `engines/` each."""
+
+    name: str
+
+    def load(self, plan: LoadPlan, on_progress: OnProgress) -> Runner:
+        """Load a model. Raises LoadFailed or EngineUnavailable."""
+        ...

@@ -1,0 +1,114 @@
+"""The echo engine: answers with the prompt, byte by byte, through the same batcher as a real model.
+
+It needs no weights and starts at once, so front ends and clients can be tried against it, and it checks what it
+is given: a row that does not continue its slot's KV is an EngineError. `echo:50` answers at 50 steps a second.
+"""
+
+import time
+
+import numpy as np
+
+from localllm.engines.base import Batch, LoadPlan, Logits, RunnerInfo
+from localllm.errors import EngineError, LoadFailed
+
+MARKER = 256  # ends the prompt; the answer is what stands before it
+END = 257
+VOCAB_SIZE = 258
+MARKER_TEXT = "<|echo|>"
+BATCH_TOKENS = 128
+CHUNK_TOKENS = 64
+DEFAULT_CONTEXT = 4096
+DEFAULT_SLOTS = 16
+
+
+class EchoTokenizer:
+    """One token a byte, and two special ones."""
+
+    vocab_size = VOCAB_SIZE
+    end_tokens = frozenset({END})
+    bos = ""
+    eos = ""
+    chat_template: str | None = "{{ messages[-1]['content'] }}" + MARKER_TEXT
+
+    def encode(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+        """UTF-8 bytes; `add_special` appends the marker."""
+        parts = text.split(MARKER_TEXT) if parse_special else [text]
+        tokens = list(parts[0].encode("utf-8"))
+        for part in parts[1:]:
+            tokens += [MARKER, *part.encode("utf-8")]
+        return [*tokens, MARKER] if add_special else tokens
+
+    def piece(self, token: int) -> bytes:
+        """The byte itself."""
+        return bytes([token]) if token < MARKER else b""
+
+
+class EchoRunner:
+    """Its KV is the list of tokens of each slot; its logits favour one token by a wide margin."""
+
+    def __init__(self, plan: LoadPlan) -> None:
+        self.tokenizer = EchoTokenizer()
+        self._step_seconds = _step_seconds(plan.path)
+        slots = plan.max_jobs or DEFAULT_SLOTS
+        self._kv: list[list[int]] = [[] for _ in range(slots)]
+        self.info = RunnerInfo(
+            engine="echo",
+            build="1",
+            device="cpu",
+            context_tokens=plan.context_tokens or DEFAULT_CONTEXT,
+            slots=slots,
+            batch_tokens=BATCH_TOKENS,
+            chunk_tokens=CHUNK_TOKENS,
+            threads=1,
+            load_seconds=0.0,
+        )
+
+    def decode(self, batch: Batch) -> Logits:
+        """Take the rows in; answer each wanted one with the token that the echo continues with."""
+        if self._step_seconds:
+            time.sleep(self._step_seconds)
+        logits = np.zeros((batch.outputs, VOCAB_SIZE), np.float32)
+        row = 0
+        for i in range(batch.size):
+            slot, position = int(batch.slots[i]), int(batch.positions[i])
+            held = self._kv[slot]
+            if position != len(held) or position >= self.info.context_tokens:
+                raise EngineError(f"slot {slot} holds {len(held)} tokens, a row came for position {position}")
+            held.append(int(batch.tokens[i]))
+            if batch.wants_logits[i]:
+                logits[row, _next_token(held)] = 100.0
+                row += 1
+        return logits
+
+    def copy_prefix(self, source: int, target: int, tokens: int) -> int:
+        """Copy the list."""
+        self._kv[target] = self._kv[source][:tokens]
+        return len(self._kv[target])
+
+    def trim(self, slot: int, tokens: int) -> int:
+        """Cut the list."""
+        del self._kv[slot][tokens:]
+        return len(self._kv[slot])
+
+    def close(self) -> None:
+        """Nothing is held outside this object."""
+
+
+def _next_token(held: list[int]) -> int:
+    if MARKER not in held:
+        return END
+    marker = held.index(MARKER)
+    said = len(held) - marker - 1
+    return held[said] if said < marker else END
+
+
+def _step_seconds(rate: str) -> float:
+    if not rate:
+        return 0.0
+    try:
+        steps_per_second = float(rate)
+    except ValueError:
+        steps_per_second = 0.0
+    if not 0 < steps_per_second < float("inf"):
+        raise LoadFailed(f"echo:{rate}: the part after the colon is a number of steps per second, like echo:50")
+    return 1.0 / steps_per_second

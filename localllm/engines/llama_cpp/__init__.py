@@ -1,0 +1,1 @@
+"""llama.cpp as a runner, on the low-level bindings of llama-cpp-python."""

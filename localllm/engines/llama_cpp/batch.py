@@ -1,0 +1,46 @@
+"""A llama_batch whose columns are numpy arrays, filled by slices instead of field by field."""
+
+import ctypes
+
+import llama_cpp as lib
+import numpy as np
+from numpy.typing import NDArray
+
+from localllm.engines.base import Batch
+from localllm.engines.llama_cpp.native import Handle
+
+
+class LlamaBatch:
+    """`struct` can be passed to llama_decode after `fill`."""
+
+    def __init__(self, capacity: int) -> None:
+        self._tokens = np.zeros(capacity, np.int32)
+        self._positions = np.zeros(capacity, np.int32)
+        self._slots = np.zeros(capacity, np.int32)
+        self._logits = np.zeros(capacity, np.int8)
+        self._slot_counts = np.ones(capacity, np.int32)
+        # seq_id is int32**: one pointer a row into `_slots`, ended by NULL
+        self._slot_pointers = np.arange(capacity + 1, dtype=np.uint64) * 4 + self._slots.ctypes.data
+        self._slot_pointers[capacity] = 0
+        self.struct: Handle = lib.llama_batch()
+        self.struct.token = _pointer(self._tokens, ctypes.c_int32)
+        self.struct.pos = _pointer(self._positions, ctypes.c_int32)
+        self.struct.n_seq_id = _pointer(self._slot_counts, ctypes.c_int32)
+        self.struct.seq_id = ctypes.cast(
+            self._slot_pointers.ctypes.data, ctypes.POINTER(ctypes.POINTER(ctypes.c_int32))
+        )
+        self.struct.logits = _pointer(self._logits, ctypes.c_int8)
+        self.struct.embd = None
+
+    def fill(self, batch: Batch) -> None:
+        """Take over the valid rows of `batch`."""
+        size = batch.size
+        self._tokens[:size] = batch.tokens[:size]
+        self._positions[:size] = batch.positions[:size]
+        self._slots[:size] = batch.slots[:size]
+        self._logits[:size] = batch.wants_logits[:size]
+        self.struct.n_tokens = size
+
+
+def _pointer(array: NDArray[np.generic], kind: type[ctypes.c_int32] | type[ctypes.c_int8]) -> Handle:
+    return array.ctypes.data_as(ctypes.POINTER(kind))

@@ -1,0 +1,83 @@
+"""The native library: loading, its log, and model metadata. The only importer of llama_cpp."""
+
+import ctypes
+from collections import deque
+from typing import Any
+
+import llama_cpp as lib
+
+from localllm.engines.base import OnProgress
+from localllm.errors import LoadFailed
+
+_LOG_WARNING = 3  # ggml_log_level: 1 debug, 2 info, 3 warning, 4 error, 5 continues the line before
+_recent_log: deque[str] = deque(maxlen=40)
+
+# ctypes objects of the bindings, which have no usable static types
+Handle = Any
+
+
+@lib.llama_log_callback  # type: ignore[untyped-decorator]  # a ctypes function type
+def _collect_log(level: int, text: bytes, _user_data: object) -> None:
+    if level >= _LOG_WARNING:
+        _recent_log.append(text.decode("utf-8", "replace"))
+
+
+# The library keeps the pointer: the callback object must live as long as the module.
+lib.llama_log_set(_collect_log, ctypes.c_void_p(0))
+lib.llama_backend_init()
+
+BUILD = f"llama-cpp-python {lib.__version__}"
+
+
+def recent_log() -> str:
+    """The library's last warnings and errors, one line."""
+    return " ".join("".join(_recent_log).split())[-600:]
+
+
+def load_model(path: str, on_progress: OnProgress) -> Handle:
+    """A model handle. Raises LoadFailed with the library's own words."""
+    params = lib.llama_model_default_params()
+
+    @lib.llama_progress_callback  # type: ignore[untyped-decorator]
+    def report(fraction: float, _user_data: object) -> bool:
+        on_progress(fraction)
+        return True
+
+    params.progress_callback = report
+    _recent_log.clear()
+    model = lib.llama_model_load_from_file(path.encode(), params)
+    if not model:
+        raise LoadFailed(f"llama.cpp cannot load {path}: {recent_log() or 'it gives no reason'}")
+    return model
+
+
+def new_context(model: Handle, **fields: object) -> Handle:
+    """A context handle; keyword arguments set fields of llama_context_params. Raises LoadFailed."""
+    params = lib.llama_context_default_params()
+    for name, value in fields.items():
+        setattr(params, name, value)
+    _recent_log.clear()
+    context = lib.llama_init_from_model(model, params)
+    if not context:
+        raise LoadFailed(f"llama.cpp cannot make a context: {recent_log() or 'it gives no reason'}")
+    return context
+
+
+def metadata(model: Handle, key: str) -> str | None:
+    """A metadata value of the model file as text, or None."""
+    size = lib.llama_model_meta_val_str(model, key.encode(), None, 0)
+    if size < 0:
+        return None
+    buffer = ctypes.create_string_buffer(size + 1)
+    lib.llama_model_meta_val_str(model, key.encode(), buffer, size + 1)
+    return buffer.value.decode("utf-8", "replace")
+
+
+def kv_bytes_per_token(model: Handle) -> int:
+    """Bytes of K and V at float16 for one token in all layers (an upper bound for models that mix layer kinds)."""
+    architecture = metadata(model, "general.architecture") or ""
+    heads, kv_heads = lib.llama_model_n_head(model), lib.llama_model_n_head_kv(model)
+    default = lib.llama_model_n_embd(model) // max(1, heads)
+    key_length = int(metadata(model, f"{architecture}.attention.key_length") or default)
+    value_length = int(metadata(model, f"{architecture}.attention.value_length") or default)
+    return int(lib.llama_model_n_layer(model) * kv_heads * (key_length + value_length) * 2)

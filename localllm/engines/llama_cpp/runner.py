@@ -1,0 +1,95 @@
+"""LlamaRunner: one llama.cpp model and context, one KV stream for each slot."""
+
+import time
+
+import llama_cpp as lib
+import numpy as np
+
+from localllm.devices.cpu import available_memory_bytes, usable_cores
+from localllm.devices.fit import fit_kv
+from localllm.engines.base import Batch, LoadPlan, Logits, OnProgress, RunnerInfo
+from localllm.engines.llama_cpp import native
+from localllm.engines.llama_cpp.batch import LlamaBatch
+from localllm.engines.llama_cpp.tokenizer import LlamaTokenizer
+from localllm.errors import EngineError
+
+BATCH_TOKENS = 2048
+UBATCH_TOKENS = 512
+CHUNK_TOKENS = 256
+
+
+class LlamaRunner:
+    """Runs a GGUF. KV is one stream per slot (kv_unified off): idle slots then cost the running ones nothing.
+
+    Slots that run together should be neighbours: llama.cpp puts only consecutive streams into one micro-batch.
+    """
+
+    def __init__(self, plan: LoadPlan, on_progress: OnProgress) -> None:
+        started = time.perf_counter()
+        self._model = native.load_model(plan.path, on_progress)
+        threads = plan.threads or usable_cores()
+        fit = fit_kv(
+            bytes_per_token=native.kv_bytes_per_token(self._model),
+            trained_tokens=int(lib.llama_model_n_ctx_train(self._model)),
+            available_bytes=available_memory_bytes(),
+            context=plan.context_tokens,
+            jobs=plan.max_jobs,
+        )
+        self._context = native.new_context(
+            self._model,
+            n_ctx=fit.context_tokens * fit.jobs,
+            n_batch=BATCH_TOKENS,
+            n_ubatch=UBATCH_TOKENS,
+            n_seq_max=fit.jobs,
+            n_threads=threads,
+            n_threads_batch=threads,
+            kv_unified=False,
+            flash_attn_type=int(plan.flash_attention),
+            no_perf=True,
+        )
+        self._memory = lib.llama_get_memory(self._context)
+        self._batch = LlamaBatch(BATCH_TOKENS)
+        self.tokenizer = LlamaTokenizer(self._model)
+        self.info = RunnerInfo(
+            engine="llama_cpp",
+            build=native.BUILD,
+            device="gpu" if lib.llama_supports_gpu_offload() else "cpu",
+            context_tokens=int(lib.llama_n_ctx_seq(self._context)),
+            slots=fit.jobs,
+            batch_tokens=BATCH_TOKENS,
+            chunk_tokens=CHUNK_TOKENS,
+            threads=threads,
+            load_seconds=time.perf_counter() - started,
+        )
+
+    def decode(self, batch: Batch) -> Logits:
+        """One llama_decode; the logits are a view into the library's memory."""
+        self._batch.fill(batch)
+        status = lib.llama_decode(self._context, self._batch.struct)
+        if status:
+            raise EngineError(f"llama.cpp could not decode (status {status}): {native.recent_log()}")
+        if not batch.outputs:
+            return np.empty((0, self.tokenizer.vocab_size), np.float32)
+        lib.llama_synchronize(self._context)
+        pointer = lib.llama_get_logits(self._context)
+        return np.ctypeslib.as_array(pointer, shape=(batch.outputs, self.tokenizer.vocab_size))
+
+    def copy_prefix(self, source: int, target: int, tokens: int) -> int:
+        """Copy a whole stream, which the library does at the next decode, then drop the rest."""
+        lib.llama_memory_seq_rm(self._memory, target, -1, -1)
+        lib.llama_memory_seq_cp(self._memory, source, target, -1, -1)  # streams cannot be copied in part
+        return self.trim(target, tokens)
+
+    def trim(self, slot: int, tokens: int) -> int:
+        """Drop KV from position `tokens` on; a recurrent state cannot go back, so the slot is cleared."""
+        if lib.llama_memory_seq_rm(self._memory, slot, tokens, -1):
+            return min(tokens, int(lib.llama_memory_seq_pos_max(self._memory, slot)) + 1)
+        lib.llama_memory_seq_rm(self._memory, slot, -1, -1)
+        return 0
+
+    def close(self) -> None:
+        """Free the context, then the model."""
+        if self._context is not None:
+            lib.llama_free(self._context)
+            lib.llama_model_free(self._model)
+            self._context = self._model = None

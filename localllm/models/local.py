@@ -1,0 +1,16 @@
+"""A model on this disk, ready to be loaded."""
+
+from msgspec import Struct
+
+from localllm.types import ModelDefaults
+
+
+class LocalModel(Struct, frozen=True, kw_only=True):
+    """What an engine needs to load a model, and what its answers default to."""
+
+    id: str  # the name that requests use
+    engine: str
+    path: str
+    created: int  # Unix time of its arrival
+    size_bytes: int
+    defaults: ModelDefaults

@@ -1,0 +1,80 @@
+"""What a user types for a model, and what it means: a card's name, a path to a GGUF, or the echo engine."""
+
+import os
+from pathlib import Path
+
+from localllm.errors import LoadFailed, ModelNotFound
+from localllm.models.card import ModelCard
+from localllm.models.catalog import Catalog
+from localllm.models.digest import Digest
+from localllm.models.local import LocalModel
+from localllm.models.store import Manifest, Store
+from localllm.types import ModelDefaults
+
+ECHO = "echo"
+GGUF_MAGIC = b"GGUF"  # ggml docs/gguf.md, "File Structure"
+ENGINES = {"gguf": "llama_cpp"}
+
+
+def resolve(reference: str, store: Store, catalog: Catalog) -> LocalModel | ModelCard:
+    """The model on this disk that `reference` means, or the card of one that could be pulled.
+
+    Raises ModelNotFound with the nearest names, or LoadFailed for a file that is no GGUF.
+    """
+    if reference.partition(":")[0] == ECHO:
+        return _echo(reference)
+    if _looks_like_path(reference):
+        return _file(Path(reference).expanduser())
+    card = catalog.find(reference)
+    name = card.name if card else reference.lower()
+    manifest = store.find(name) if ":" in name else None
+    if manifest is not None:
+        return from_manifest(manifest, store)
+    if card is not None:
+        return card
+    near = catalog.nearest(reference)
+    hint = f"; did you mean {' or '.join(near)}?" if near else "; see: localllm list --all"
+    raise ModelNotFound(f"no model is called {reference!r}{hint}", param="model")
+
+
+def from_manifest(manifest: Manifest, store: Store) -> LocalModel:
+    """A stored model."""
+    return LocalModel(
+        id=manifest.name,
+        engine=ENGINES[manifest.file.format],
+        path=str(store.blob_path(Digest(manifest.file.sha256))),
+        created=manifest.created,
+        size_bytes=manifest.file.size_bytes,
+        defaults=manifest.defaults,
+    )
+
+
+def _looks_like_path(reference: str) -> bool:
+    return reference.endswith(".gguf") or "/" in reference or os.sep in reference
+
+
+def _file(path: Path) -> LocalModel:
+    try:
+        with path.open("rb") as file:
+            magic = file.read(len(GGUF_MAGIC))
+            stat = os.fstat(file.fileno())
+    except FileNotFoundError:
+        raise ModelNotFound(f"there is no file {path}", param="model") from None
+    except OSError as error:
+        raise LoadFailed(f"cannot read {path}: {error}") from error
+    if magic != GGUF_MAGIC:
+        raise LoadFailed(f"{path} is not a GGUF file: it begins with {magic!r}")
+    return LocalModel(
+        id=path.stem,
+        engine=ENGINES["gguf"],
+        path=str(path),
+        created=int(stat.st_mtime),
+        size_bytes=stat.st_size,
+        defaults=ModelDefaults(),
+    )
+
+
+def _echo(reference: str) -> LocalModel:
+    return LocalModel(
+        id=reference, engine=ECHO, path=reference.partition(":")[2], created=0, size_bytes=0, defaults=ModelDefaults()
+    )

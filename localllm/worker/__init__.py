@@ -1,0 +1,1 @@
+"""The process boundary: each loaded model lives in a process of its own."""

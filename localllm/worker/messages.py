@@ -1,0 +1,137 @@
+"""All traffic between the parent and a worker: msgpack frames, each behind its length.
+
+A frame is a 4-byte big-endian length and that many bytes of one encoded message.
+"""
+
+import struct
+from collections.abc import Iterator
+
+import msgspec
+from msgspec import Struct
+
+from localllm.engines.base import Delta, LoadPlan
+from localllm.errors import LocalLLMError, from_code
+from localllm.types import ChatRequest, EngineInfo, Sampling, TextRequest
+
+LENGTH = struct.Struct(">I")
+MAX_FRAME_BYTES = 64 * 2**20
+
+
+class ErrorReport(Struct, frozen=True):
+    """An error on its way to the other side."""
+
+    code: str
+    message: str
+    param: str | None = None
+
+    @classmethod
+    def of(cls, error: LocalLLMError) -> "ErrorReport":
+        """The report of an error."""
+        return cls(error.code, error.message, error.param)
+
+    def rebuild(self) -> LocalLLMError:
+        """The error again."""
+        return from_code(self.code, self.message, self.param)
+
+
+class Load(Struct, frozen=True, tag=True):
+    """To the worker, first and once: load this."""
+
+    plan: LoadPlan
+
+
+class Submit(Struct, frozen=True, tag=True):
+    """To the worker: answer this. `sampling` is complete; the choice inside `request` has been merged."""
+
+    job_id: int
+    request: ChatRequest | TextRequest
+    sampling: Sampling
+
+
+class Cancel(Struct, frozen=True, tag=True):
+    """To the worker: forget a job; no delta of it is needed any more."""
+
+    job_id: int
+
+
+class Measure(Struct, frozen=True, tag=True):
+    """To the worker: send Measurements."""
+
+
+class Loading(Struct, frozen=True, tag=True):
+    """From the worker: so far (0 to 1) the model is loaded."""
+
+    fraction: float
+
+
+class Ready(Struct, frozen=True, tag=True):
+    """From the worker: loaded."""
+
+    info: EngineInfo
+
+
+class LoadFault(Struct, frozen=True, tag=True):
+    """From the worker, last: the model cannot be loaded."""
+
+    error: ErrorReport
+
+
+class Deltas(Struct, frozen=True, tag=True):
+    """From the worker: what one step brought."""
+
+    deltas: list[Delta]
+
+
+class JobFault(Struct, frozen=True, tag=True):
+    """From the worker: this job cannot be done; it is over."""
+
+    job_id: int
+    error: ErrorReport
+
+
+class EngineFault(Struct, frozen=True, tag=True):
+    """From the worker, last: the engine failed and the process ends."""
+
+    error: ErrorReport
+
+
+class Measurements(Struct, frozen=True, tag=True):
+    """From the worker: what it has used since it started."""
+
+    peak_memory_bytes: int
+    steps: int
+    decode_seconds: float  # in the runner
+    python_seconds: float  # around it
+
+
+ToWorker = Load | Submit | Cancel | Measure
+FromWorker = Loading | Ready | LoadFault | Deltas | JobFault | EngineFault | Measurements
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+def frame(message: ToWorker | FromWorker) -> bytes:
+    """A message as it goes over the pipe."""
+    body = _encoder.encode(message)
+    return LENGTH.pack(len(body)) + body
+
+
+class FrameBuffer:
+    """Cuts a stream of bytes back into frames."""
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The bodies of all frames that are complete now. Raises ValueError on an impossible length."""
+        self._bytes += data
+        while len(self._bytes) >= LENGTH.size:
+            (size,) = LENGTH.unpack_from(self._bytes)
+            if size > MAX_FRAME_BYTES:
+                raise ValueError(f"a frame of {size} bytes")
+            end = LENGTH.size + size
+            if len(self._bytes) < end:
+                return
+            body = bytes(self._bytes[LENGTH.size : end])
+            del self._bytes[:end]
+            yield body
