@@ -16,17 +16,22 @@ class Catalog:
 
     def __init__(self, cards: Iterable[ModelCard]) -> None:
         self._cards: dict[str, ModelCard] = {}
+        self._origins: dict[str, str] = {}  # of each name: the file of its card
         for card in cards:
-            for name in (card.name, *card.localllm.aliases):
-                if name in self._cards:
-                    raise ModelError(f"two model cards are called {name!r}")
-                self._cards[name] = card
+            self._add(card, card.name)
 
     @classmethod
     def bundled(cls) -> "Catalog":
         """The cards that come with localllm. Raises ModelError when one is damaged."""
-        folder = _PACKAGED if _PACKAGED.is_dir() else _CHECKOUT
-        return cls(read_card(path) for path in sorted(folder.glob("*.md")))
+        return cls.from_folder(_PACKAGED if _PACKAGED.is_dir() else _CHECKOUT)
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> "Catalog":
+        """The cards in a folder. Raises ModelError, naming the file and the field at fault."""
+        catalog = cls([])
+        for path in sorted(folder.glob("*.md")):
+            catalog._add(read_card(path), path.name)
+        return catalog
 
     def cards(self) -> list[ModelCard]:
         """Every card once, by name."""
@@ -44,3 +49,11 @@ class Catalog:
     def nearest(self, name: str) -> list[str]:
         """Names that look like `name`, the most alike first."""
         return difflib.get_close_matches(name.lower(), list(self._cards), n=3, cutoff=0.4)
+
+    def _add(self, card: ModelCard, origin: str) -> None:
+        fields = [("name", card.name), *(("aliases", alias) for alias in card.localllm.aliases)]
+        for field, name in fields:
+            if name in self._cards:
+                raise ModelError(f"{origin}: localllm.{field}: {name!r} is taken by {self._origins[name]}")
+            self._cards[name] = card
+            self._origins[name] = origin

@@ -1,13 +1,15 @@
 """SHA-256 digests and file names as types that cannot hold anything else."""
 
 import re
-from pathlib import PurePosixPath, PureWindowsPath
 
 from localllm.errors import IntegrityError
 
-_HEX = re.compile(r"[0-9a-f]{64}")
+HEX_PATTERN = r"\A[0-9a-f]{64}\Z"
+_MODEL_NAME = re.compile(r"([a-z0-9][a-z0-9._-]{0,63}):([a-z0-9][a-z0-9._-]{0,63})")
 _MAX_FILENAME_BYTES = 200
-_WINDOWS_FORBIDDEN = set('<>:"/\\|?*')
+_FORBIDDEN = set('<>:"/\\|?*')
+# With any extension, these open a device (Microsoft, "Naming Files, Paths, and Namespaces").
+_WINDOWS_DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³]) *(?:\..*)?", re.IGNORECASE)
 
 
 class Digest(str):
@@ -17,7 +19,7 @@ class Digest(str):
 
     def __new__(cls, text: str) -> "Digest":
         """Check and wrap."""
-        if not _HEX.fullmatch(text):
+        if not re.search(HEX_PATTERN, text):
             raise IntegrityError(f"not a SHA-256 digest: {text[:80]!r}")
         return super().__new__(cls, text)
 
@@ -34,13 +36,18 @@ class Filename(str):
         return super().__new__(cls, text)
 
 
+def is_model_name(text: str) -> bool:
+    """Whether `text` is family:tag, both of them fit to name a file."""
+    match = _MODEL_NAME.fullmatch(text)
+    return match is not None and all(_is_plain(part) for part in match.groups())
+
+
 def _is_plain(text: str) -> bool:
     return (
         0 < len(text.encode("utf-8", "replace")) <= _MAX_FILENAME_BYTES
         and text.isprintable()
-        and not text.startswith((".", "-"))
+        and not text.startswith((".", "-", " "))
         and not text.endswith((".", " "))
-        and not _WINDOWS_FORBIDDEN & set(text)
-        and not PureWindowsPath(text).is_reserved()
-        and PurePosixPath(text).name == text
+        and not _FORBIDDEN & set(text)
+        and not _WINDOWS_DEVICE.fullmatch(text)
     )

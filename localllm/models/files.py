@@ -1,15 +1,22 @@
 """Durable files: written beside their place, synced, then moved into it."""
 
 import os
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
+
+from localllm.errors import ModelError
 
 PRIVATE_FOLDER = 0o700
 PRIVATE_FILE = 0o600
 
 
 def make_folder(path: Path) -> None:
-    """Create a folder of our own, with its parents, readable by this user alone."""
-    path.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
+    """Create a folder, and those of its parents that are missing, readable by this user alone."""
+    for folder in (*reversed(path.parents), path):
+        if not folder.is_dir():
+            folder.mkdir(exist_ok=True, mode=PRIVATE_FOLDER)
+            sync_folder(folder.parent)
 
 
 def write_durably(path: Path, data: bytes) -> None:
@@ -41,3 +48,12 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def disk_errors(action: str) -> Generator[None, None, None]:
+    """The system's errors (no room, no permission, in use) as a ModelError that says what could not be done."""
+    try:
+        yield
+    except OSError as error:
+        raise ModelError(f"cannot {action}: {error}") from error

@@ -8,7 +8,9 @@ from typing import Self
 
 from localllm.errors import IntegrityError
 from localllm.models.digest import Digest
-from localllm.models.store import file_chunks
+from localllm.models.files import PRIVATE_FILE
+
+_READ_BYTES = 1 << 20
 
 
 class PartFile:
@@ -22,12 +24,12 @@ class PartFile:
         self.size_bytes = 0
 
     def __enter__(self) -> Self:
-        self._path.touch(mode=0o600)
-        for chunk in file_chunks(self._path):
+        self._file = open(self._path, "a+b", opener=_open_privately)
+        self._file.seek(0)
+        while chunk := self._file.read(_READ_BYTES):
             self._hash.update(chunk)
             self.size_bytes += len(chunk)
-        self._file = self._path.open("ab")
-        if self.size_bytes > self._expected_bytes:
+        if self.is_full and not self.is_complete:
             self.restart()
         return self
 
@@ -35,6 +37,16 @@ class PartFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether all bytes are there, be they right or wrong."""
+        return self.size_bytes >= self._expected_bytes
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all bytes are there and right."""
+        return self.size_bytes == self._expected_bytes and self._hash.hexdigest() == self._digest
 
     def restart(self) -> None:
         """Forget what is there."""
@@ -53,11 +65,16 @@ class PartFile:
 
     def finish(self) -> None:
         """Check length and digest and sync. Raises IntegrityError; wrong bytes are then dropped."""
-        if self.size_bytes < self._expected_bytes:
+        if not self.is_full:
             raise IntegrityError(f"the source ended after {self.size_bytes} of {self._expected_bytes} bytes")
-        found = self._hash.hexdigest()
-        if found != self._digest:
+        if not self.is_complete:
+            found = self._hash.hexdigest()
             self.restart()
             raise IntegrityError(f"the bytes do not match: expected SHA-256 {self._digest}, got {found}")
         self._file.flush()
         os.fsync(self._file.fileno())
+
+
+def _open_privately(path: str, flags: int) -> int:
+    no_follow = getattr(os, "O_NOFOLLOW", 0)  # a planted link must not lead our bytes elsewhere; not on Windows
+    return os.open(path, flags | no_follow, PRIVATE_FILE)

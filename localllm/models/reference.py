@@ -1,12 +1,12 @@
 """What a user types for a model, and what it means: a card's name, a path to a GGUF, or the echo engine."""
 
 import os
+import re
 from pathlib import Path
 
 from localllm.errors import LoadFailed, ModelNotFound
 from localllm.models.card import ModelCard
 from localllm.models.catalog import Catalog
-from localllm.models.digest import Digest
 from localllm.models.local import LocalModel
 from localllm.models.store import Manifest, Store
 from localllm.types import ModelDefaults
@@ -14,6 +14,7 @@ from localllm.types import ModelDefaults
 ECHO = "echo"
 GGUF_MAGIC = b"GGUF"  # ggml docs/gguf.md, "File Structure"
 ENGINES = {"gguf": "llama_cpp"}
+_REPOSITORY = re.compile(r"(?:(?:https?|hf)://|hf\.co/|huggingface\.co/).*|\w[\w.-]*/[\w.-]+(?::[\w.-]+)?(?<!\.gguf)")
 
 
 def resolve(reference: str, store: Store, catalog: Catalog) -> LocalModel | ModelCard:
@@ -24,7 +25,7 @@ def resolve(reference: str, store: Store, catalog: Catalog) -> LocalModel | Mode
     if reference.partition(":")[0] == ECHO:
         return _echo(reference)
     if _looks_like_path(reference):
-        return _file(Path(reference).expanduser())
+        return _file(reference)
     card = catalog.find(reference)
     name = card.name if card else reference.lower()
     manifest = store.find(name) if ":" in name else None
@@ -42,7 +43,7 @@ def from_manifest(manifest: Manifest, store: Store) -> LocalModel:
     return LocalModel(
         id=manifest.name,
         engine=ENGINES[manifest.file.format],
-        path=str(store.blob_path(Digest(manifest.file.sha256))),
+        path=str(store.blob_path(manifest.file.digest)),
         created=manifest.created,
         size_bytes=manifest.file.size_bytes,
         defaults=manifest.defaults,
@@ -50,18 +51,21 @@ def from_manifest(manifest: Manifest, store: Store) -> LocalModel:
 
 
 def _looks_like_path(reference: str) -> bool:
-    return reference.endswith(".gguf") or "/" in reference or os.sep in reference
+    return reference.lower().endswith(".gguf") or "/" in reference or os.sep in reference
 
 
-def _file(path: Path) -> LocalModel:
+def _file(reference: str) -> LocalModel:
     try:
+        path = Path(reference).expanduser()
+        if path.exists() and not path.is_file():
+            raise LoadFailed(f"{path} is no file; name the .gguf file itself")
         with path.open("rb") as file:
             magic = file.read(len(GGUF_MAGIC))
             stat = os.fstat(file.fileno())
     except FileNotFoundError:
-        raise ModelNotFound(f"there is no file {path}", param="model") from None
-    except OSError as error:
-        raise LoadFailed(f"cannot read {path}: {error}") from error
+        raise ModelNotFound(_no_file(reference), param="model") from None
+    except (OSError, ValueError, RuntimeError) as error:  # also a NUL in the path, and the home of nobody
+        raise LoadFailed(f"cannot read {reference}: {error}") from error
     if magic != GGUF_MAGIC:
         raise LoadFailed(f"{path} is not a GGUF file: it begins with {magic!r}")
     return LocalModel(
@@ -71,6 +75,15 @@ def _file(path: Path) -> LocalModel:
         created=int(stat.st_mtime),
         size_bytes=stat.st_size,
         defaults=ModelDefaults(),
+    )
+
+
+def _no_file(reference: str) -> str:
+    if _REPOSITORY.fullmatch(reference) is None:
+        return f"there is no file {reference}"
+    return (
+        f"there is no file {reference}, and a Hugging Face repository cannot be named directly; "
+        "take a model of: localllm list --all; or download a .gguf file and give its path"
     )
 
 

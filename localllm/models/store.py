@@ -2,53 +2,35 @@
 
 models/blobs/sha256-<digest>          the bytes, read-only
 models/manifests/<name>/<tag>.json    what a model is made of
-models/parts/                         downloads under way
+models/parts/                         downloads under way, and the locks that guard them
 """
 
+import hashlib
 import os
-import re
-import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
 
 import msgspec
 from filelock import FileLock
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from localllm.errors import IntegrityError, ModelNotFound
-from localllm.models.card import NAME_PATTERN
-from localllm.models.digest import Digest, Filename
-from localllm.models.files import make_folder, move_durably, write_durably
+from localllm.models.card import ModelFile
+from localllm.models.digest import Digest, is_model_name
+from localllm.models.files import PRIVATE_FILE, disk_errors, make_folder, move_durably, write_durably
 from localllm.types import ModelDefaults
 
 READ_ONLY = 0o400
-READ_WRITE = 0o600
-
-
-class StoredFile(Struct, frozen=True):
-    """A file of a stored model."""
-
-    filename: str
-    format: str
-    quant: str
-    size_bytes: int
-    sha256: str
-
-    def __post_init__(self) -> None:
-        Filename(self.filename)
-        Digest(self.sha256)
 
 
 class Manifest(Struct, frozen=True, kw_only=True):
     """A model in the store."""
 
-    name: Annotated[str, Meta(pattern=NAME_PATTERN)]
+    name: str
     source: str  # where the bytes came from, in words
     license: str
     created: int  # Unix time
     defaults: ModelDefaults
-    file: StoredFile
+    file: ModelFile
 
 
 class Store:
@@ -58,17 +40,24 @@ class Store:
         self.root = root / "models"
 
     def manifests(self) -> list[Manifest]:
-        """All models, by name; a damaged manifest is an IntegrityError that names its file."""
-        return [self._read(path) for path in sorted(self.root.glob("manifests/*/*.json"))]
+        """All models, by name. Raises IntegrityError, naming the file of a manifest that is damaged."""
+        found = [self._read(path) for path in sorted(self.root.glob("manifests/*/*.json"))]
+        return [manifest for manifest in found if manifest is not None]
 
     def find(self, name: str) -> Manifest | None:
-        """The model called `name`, if its manifest and its file are here."""
-        path = self._manifest_path(name)
-        if not path.is_file():
-            return None
-        manifest = self._read(path)
-        blob = self.blob_path(Digest(manifest.file.sha256))
-        return manifest if blob.is_file() and blob.stat().st_size == manifest.file.size_bytes else None
+        """The model called `name`, if its manifest and its file are here.
+
+        Raises ModelNotFound for what cannot be a name, IntegrityError for a damaged manifest.
+        """
+        manifest = self._read(self._manifest_path(name))
+        return manifest if manifest is not None and self._has_size(manifest.file) else None
+
+    def verify(self, file: ModelFile) -> bool:
+        """Whether the bytes of `file` are here and right; reads all of them."""
+        if not self._has_size(file):
+            return False
+        with self.blob_path(file.digest).open("rb") as blob:
+            return hashlib.file_digest(blob, "sha256").hexdigest() == file.sha256
 
     def blob_path(self, digest: Digest) -> Path:
         """Where the bytes of `digest` are kept. The only place that makes such a path."""
@@ -76,24 +65,27 @@ class Store:
 
     def part_path(self, digest: Digest) -> Path:
         """Where a download of `digest` is collected."""
-        make_folder(self.root / "parts")
-        return self.root / "parts" / f"{digest}.part"
+        return self._parts() / f"{digest}.part"
+
+    def scratch_path(self, digest: Digest) -> Path:
+        """A folder for what is needed only while `digest` is fetched. Whoever holds the lock may empty it."""
+        return self._parts() / f"wheel-{digest}"
 
     def lock(self, digest: Digest) -> FileLock:
         """Held by whoever downloads or removes the bytes of `digest`."""
-        make_folder(self.root / "parts")
-        return FileLock(self.root / "parts" / f"{digest}.lock")
+        return FileLock(self._parts() / f"{digest}.lock")
 
     def publish(self, part: Path, manifest: Manifest) -> None:
         """Make a downloaded, verified and synced file into a model: first the bytes, then the manifest."""
-        blob = self.blob_path(Digest(manifest.file.sha256))
+        self._drop_blob(manifest.file.digest)  # one is here only if it is damaged
+        blob = self.blob_path(manifest.file.digest)
         make_folder(blob.parent)
-        os.chmod(part, READ_ONLY)
         move_durably(part, blob)
         self.write_manifest(manifest)
 
     def write_manifest(self, manifest: Manifest) -> None:
-        """Name a model whose bytes are here."""
+        """Name a model whose bytes are here, and protect them."""
+        os.chmod(self.blob_path(manifest.file.digest), READ_ONLY)
         path = self._manifest_path(manifest.name)
         make_folder(path.parent)
         write_durably(path, msgspec.json.format(msgspec.json.encode(manifest), indent=2))
@@ -101,44 +93,72 @@ class Store:
     def remove(self, name: str) -> int:
         """Remove a model; returns the bytes freed: 0 when another model still uses the file.
 
-        Raises ModelNotFound.
+        Of a damaged manifest only the manifest goes: which file it meant is not known, and pulling the model again
+        finds that file. Raises ModelNotFound; IntegrityError when another model's manifest is damaged, and then
+        nothing is removed; ModelError when the system forbids it.
         """
         path = self._manifest_path(name)
-        if not path.is_file():
-            raise ModelNotFound(f"there is no model {name!r} on this disk; see: localllm list")
-        digest = Digest(self._read(path).file.sha256)
-        with self.lock(digest):
-            path.unlink(missing_ok=True)
-            if any(manifest.file.sha256 == digest for manifest in self.manifests()):
+        with disk_errors(f"remove {name}"):
+            try:
+                manifest = self._read(path)
+            except IntegrityError:
+                path.unlink()
                 return 0
-            blob = self.blob_path(digest)
-            if not blob.exists():
-                return 0
+            if manifest is None:
+                raise _not_here(name)
+            with self.lock(manifest.file.digest):
+                return self._remove(path, manifest)
+
+    def _remove(self, path: Path, manifest: Manifest) -> int:
+        is_shared = any(
+            other.file.sha256 == manifest.file.sha256 for other in self.manifests() if other.name != manifest.name
+        )
+        try:
+            path.unlink()
+        except FileNotFoundError:  # another process was faster
+            raise _not_here(manifest.name) from None
+        return 0 if is_shared else self._drop_blob(manifest.file.digest)
+
+    def _drop_blob(self, digest: Digest) -> int:
+        blob = self.blob_path(digest)
+        try:
             size = blob.stat().st_size
-            os.chmod(blob, READ_WRITE)  # Windows does not delete read-only files
-            blob.unlink()
-            return size
+        except FileNotFoundError:
+            return 0
+        os.chmod(blob, PRIVATE_FILE)  # Windows does not delete read-only files
+        blob.unlink()
+        return size
+
+    def _has_size(self, file: ModelFile) -> bool:
+        try:
+            return self.blob_path(file.digest).stat().st_size == file.size_bytes
+        except FileNotFoundError:
+            return False
+
+    def _parts(self) -> Path:
+        make_folder(self.root / "parts")
+        return self.root / "parts"
 
     def _manifest_path(self, name: str) -> Path:
-        if not re.fullmatch(NAME_PATTERN, name):
-            raise ModelNotFound(f"{name!r} is no model name; one looks like smollm2:135m")
+        if not is_model_name(name):
+            raise ModelNotFound(f"{name!r} is no model name; one looks like smollm2:135m", param="model")
         family, _, tag = name.partition(":")
         return self.root / "manifests" / family / f"{tag}.json"
 
-    def _read(self, path: Path) -> Manifest:
+    def _read(self, path: Path) -> Manifest | None:
+        """The manifest in a file, or None where there is no file."""
+        name = f"{path.parent.name}:{path.stem}"
+        advice = f"remove it with: localllm rm {name}; then pull the model again"
         try:
-            return msgspec.json.decode(path.read_bytes(), type=Manifest)
+            manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+        except FileNotFoundError:
+            return None
         except (OSError, msgspec.MsgspecError) as error:
-            raise IntegrityError(f"the manifest {path} is damaged ({error}); pull the model again") from error
+            raise IntegrityError(f"the manifest {path} is damaged ({error}); {advice}") from error
+        if manifest.name != name:
+            raise IntegrityError(f"the manifest {path} is damaged (it names {manifest.name!r}); {advice}")
+        return manifest
 
 
-def now() -> int:
-    """The time for `created`."""
-    return int(time.time())
-
-
-def file_chunks(path: Path, size: int = 1 << 20) -> Iterator[bytes]:
-    """The bytes of a file, piece by piece."""
-    with path.open("rb") as file:
-        while chunk := file.read(size):
-            yield chunk
+def _not_here(name: str) -> ModelNotFound:
+    return ModelNotFound(f"there is no model {name!r} on this disk; see: localllm list", param="model")
