@@ -28,4 +28,6 @@ def command(
     from localllm.tui.app import ChatApp
 
     local = bring(settings.model, settings)
-    ChatApp(lambda: make_service([local], settings, jobs=1), system=system or "").run()
+    app = ChatApp(make_service([local], settings, jobs=1), system=system or "")
+    app.run()
+    raise typer.Exit(app.return_code or 0)

@@ -1,0 +1,104 @@
+"""A service that says what the test wrote down."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+
+from localllm.types import (
+    ChatRequest,
+    EngineInfo,
+    Event,
+    Finished,
+    FinishReason,
+    LoadProgress,
+    Measurements,
+    ModelInfo,
+    PromptProgress,
+    TextDelta,
+    TextRequest,
+    Usage,
+)
+
+Step = Event | Exception | asyncio.Event  # an event to yield, an error to raise, or something to wait for
+
+ENGINE = EngineInfo(
+    engine="fake",
+    build="1",
+    device="cpu",
+    context_tokens=1000,
+    max_jobs=1,
+    threads=1,
+    vocab_size=256,
+    sampling=frozenset(),
+    has_chat_template=True,
+    load_seconds=0.0,
+)
+
+
+def usage(prompt: int = 10, completion: int = 11, decode_seconds: float = 1.0) -> Usage:
+    return Usage(
+        prompt_tokens=prompt,
+        cached_tokens=0,
+        completion_tokens=completion,
+        queue_seconds=0.0,
+        prefill_seconds=0.25,
+        decode_seconds=decode_seconds,
+    )
+
+
+def says(*texts: str, reason: FinishReason = "stop", cost: Usage | None = None) -> list[Step]:
+    """The steps of an answer that ends well."""
+    return [PromptProgress(0, 10), *map(TextDelta, texts), Finished(reason, cost or usage())]
+
+
+class FakeService:
+    """Plays one script for each chat; the last one again when they run out."""
+
+    def __init__(self, *scripts: Sequence[Step], loading: Sequence[LoadProgress | Step] = ()) -> None:
+        self.requests: list[ChatRequest] = []
+        self.closed_chats = 0
+        self.is_closed = False
+        self._scripts = list(scripts) or [says("hello")]
+        self._loading = list(loading)
+        self._is_loaded = False
+
+    async def models(self) -> list[ModelInfo]:
+        engine = ENGINE if self._is_loaded else None
+        return [ModelInfo(id="fake:1b", state="ready" if engine else "unloaded", created=0, engine=engine)]
+
+    async def load(self, model: str | None = None) -> AsyncGenerator[LoadProgress, None]:
+        while self._loading:
+            step = self._loading.pop(0)
+            if isinstance(step, asyncio.Event):
+                await step.wait()
+            elif isinstance(step, LoadProgress):
+                yield step
+            elif isinstance(step, Exception):
+                raise step
+        self._is_loaded = True
+
+    async def chat(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
+        self.requests.append(request)
+        script = self._scripts.pop(0) if len(self._scripts) > 1 else self._scripts[0]
+        try:
+            for step in script:
+                await asyncio.sleep(0)
+                if isinstance(step, asyncio.Event):
+                    await step.wait()
+                elif isinstance(step, Exception):
+                    raise step
+                else:
+                    yield step
+        finally:
+            self.closed_chats += 1
+
+    async def complete(self, request: TextRequest) -> AsyncGenerator[Event, None]:
+        nothing: tuple[Event, ...] = ()
+        for event in nothing:
+            yield event
+        raise NotImplementedError
+
+    async def measure(self, model: str | None = None) -> Measurements:
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        self.is_closed = True
