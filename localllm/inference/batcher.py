@@ -62,7 +62,8 @@ class Batcher:
         decoded = time.perf_counter()
         self._pacer.measured(prompt_tokens, decoded - filled)
         deltas = self._accept(rows, logits)
-        self.timings.add(python=filled - began + time.perf_counter() - decoded, decode=decoded - filled)
+        if not prompt_tokens:
+            self.timings.add(python=filled - began + time.perf_counter() - decoded, decode=decoded - filled)
         return deltas
 
     def cancel(self, job_id: int) -> None:

@@ -1,6 +1,6 @@
 """How much of the waiting prompts goes into one step."""
 
-STEP_SECONDS = 0.1  # a running stream should not wait longer than about this for a prompt beside it
+STEP_SECONDS = 0.2  # a running stream should not wait longer than about this for a prompt beside it
 MIN_TOKENS = 32  # fewer would waste a step
 SMOOTHING = 0.3
 

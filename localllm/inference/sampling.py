@@ -18,6 +18,10 @@ from localllm.errors import EngineError
 from localllm.inference.penalties import LogitAdjuster
 from localllm.types import Sampling
 
+COLDEST = 1e-3  # a lower temperature draws as this one does: the likeliest token, or one of those equally likely
+BLOCK = 256
+TIERS = (1e-2, 1e-3, 1e-4)  # probabilities to look above for a nucleus
+
 TokenIds = NDArray[np.intp]
 
 
@@ -55,22 +59,42 @@ class Sampler:
         if sampling.min_p > 0:
             kept = np.flatnonzero(logits >= peak + np.log(sampling.min_p))
             ids, logits = kept if ids is None else ids[kept], logits[kept]
-        weights = np.exp((logits.astype(np.float64) - peak) / sampling.temperature)
-        cumulative = np.cumsum(weights)
-        at = int(np.searchsorted(cumulative, self._random.random() * cumulative[-1], side="right"))
-        at = min(at, len(cumulative) - 1)
+        at = _draw_index((logits - np.float32(peak)) / np.float32(max(sampling.temperature, COLDEST)), self._random)
         return at if ids is None else int(ids[at])
 
 
-def _nucleus(logits: Logits, peak: float, top_p: float) -> TokenIds:
-    """Indexes of the smallest set of likeliest tokens whose probability reaches `top_p`.
+def _draw_index(logits: Logits, random: np.random.Generator) -> int:
+    """An index drawn with probabilities softmax(logits); the largest logit is 0.
 
-    Holtzman et al. 2020. Tokens under (1 - top_p) / n of the total cannot be in the set, since all of them
-    together stay under 1 - top_p; only the others are sorted.
+    The running sum goes over blocks first, then within one: over a whole vocabulary it would cost more than all
+    the rest of sampling.
     """
-    weights = np.exp(logits - peak)
-    total = float(weights.sum(dtype=np.float64))
-    candidates = np.flatnonzero(weights >= (1 - top_p) * total / len(weights))
+    weights = np.exp(logits)
+    blocks = np.add.reduceat(weights, np.arange(0, len(weights), BLOCK), dtype=np.float64)
+    sums = np.cumsum(blocks)
+    target = random.random() * sums[-1]
+    block = min(int(np.searchsorted(sums, target, side="right")), len(sums) - 1)
+    inside = np.cumsum(weights[block * BLOCK :][:BLOCK], dtype=np.float64)
+    at = int(np.searchsorted(inside, target - (sums[block] - blocks[block]), side="right"))
+    if at == len(inside):  # rounding: the last one that can be drawn
+        at = int(inside.searchsorted(inside[-1]))
+    return block * BLOCK + at
+
+
+def _nucleus(logits: Logits, peak: float, top_p: float) -> TokenIds:
+    """Indexes of the smallest set of likeliest tokens whose probability reaches `top_p`, likeliest first.
+
+    Holtzman et al. 2020. If the tokens above some probability reach it together, the set is among them, and only
+    they are sorted. The last tier always does: tokens under (1 - top_p) / n cannot be in the set, since all of them
+    together stay under 1 - top_p.
+    """
+    weights = np.exp(logits - np.float32(peak))
+    total = float(weights.sum())
+    for tier in (*TIERS, 0.0):
+        floor = max(tier, (1 - top_p) / len(weights))
+        candidates = np.flatnonzero(weights >= floor * total)
+        if tier == 0.0 or float(weights[candidates].sum()) > top_p * total:
+            break
     order = candidates[np.argsort(-weights[candidates], kind="stable")]
     reached = np.cumsum(weights[order], dtype=np.float64)
     return order[: int(np.searchsorted(reached, top_p * total)) + 1]

@@ -1,4 +1,4 @@
-"""Where the time of the steps goes."""
+"""Where the time of decode steps goes; those that also read prompts are left out, being much longer."""
 
 
 class StepTimings:
@@ -14,9 +14,3 @@ class StepTimings:
         self.steps += 1
         self.python_seconds += python
         self.decode_seconds += decode
-
-    @property
-    def python_share(self) -> float:
-        """Python's part of a step, 0 to 1."""
-        total = self.python_seconds + self.decode_seconds
-        return self.python_seconds / total if total else 0.0

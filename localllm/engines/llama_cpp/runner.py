@@ -1,10 +1,12 @@
 """LlamaRunner: one llama.cpp model and context, one KV stream for each slot."""
 
+import ctypes
 import time
 
 import llama_cpp as lib
 import numpy as np
 
+from localllm.devices.contention import CoreMeter, ThreadGovernor
 from localllm.devices.cpu import available_memory_bytes, usable_cores
 from localllm.devices.fit import fit_kv
 from localllm.engines.base import Batch, LoadPlan, Logits, OnProgress, RunnerInfo
@@ -28,6 +30,8 @@ class LlamaRunner:
         started = time.perf_counter()
         self._model = native.load_model(plan.path, on_progress)
         threads = plan.threads or usable_cores()
+        self._governor = None if plan.threads else ThreadGovernor(threads, CoreMeter())
+        self._last_step = 0.0
         fit = fit_kv(
             bytes_per_token=native.kv_bytes_per_token(self._model),
             trained_tokens=int(lib.llama_model_n_ctx_train(self._model)),
@@ -65,14 +69,18 @@ class LlamaRunner:
     def decode(self, batch: Batch) -> Logits:
         """One llama_decode; the logits are a view into the library's memory."""
         self._batch.fill(batch)
+        if self._governor is not None and self._governor.update(time.monotonic() - self._last_step):
+            lib.llama_set_n_threads(self._context, self._governor.threads, self._governor.threads)
         status = lib.llama_decode(self._context, self._batch.struct)
         if status:
             raise EngineError(f"llama.cpp could not decode (status {status}): {native.recent_log()}")
+        lib.llama_synchronize(self._context)
+        self._last_step = time.monotonic()
         if not batch.outputs:
             return np.empty((0, self.tokenizer.vocab_size), np.float32)
-        lib.llama_synchronize(self._context)
-        pointer = lib.llama_get_logits(self._context)
-        return np.ctypeslib.as_array(pointer, shape=(batch.outputs, self.tokenizer.vocab_size))
+        address = ctypes.addressof(lib.llama_get_logits(self._context).contents)
+        floats = (ctypes.c_float * (batch.outputs * self.tokenizer.vocab_size)).from_address(address)
+        return np.frombuffer(memoryview(floats), np.float32).reshape(batch.outputs, -1)
 
     def copy_prefix(self, source: int, target: int, tokens: int) -> int:
         """Copy a whole stream, which the library does at the next decode, then drop the rest."""
