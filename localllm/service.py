@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
-from localllm.types import ChatRequest, Event, LoadProgress, ModelInfo, TextRequest
+from localllm.types import ChatRequest, Event, LoadProgress, Measurements, ModelInfo, TextRequest
 
 
 class ChatService(Protocol):
@@ -27,6 +27,10 @@ class ChatService(Protocol):
 
     def complete(self, request: TextRequest) -> AsyncGenerator[Event, None]:
         """Continue a text."""
+        ...
+
+    async def measure(self, model: str | None = None) -> Measurements:
+        """What a model's process has used so far; loads the model if need be."""
         ...
 
     async def close(self) -> None:

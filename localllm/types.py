@@ -150,6 +150,21 @@ class EngineInfo(Struct, frozen=True, kw_only=True):
     load_seconds: float
 
 
+class Measurements(Struct, frozen=True, tag=True):
+    """What a loaded model's process has used since it started."""
+
+    peak_memory_bytes: int  # resident
+    steps: int
+    decode_seconds: float  # of all steps, in the native library
+    python_seconds: float  # of all steps, around it
+
+    @property
+    def python_share(self) -> float:
+        """Python's part of a step, 0 to 1."""
+        total = self.decode_seconds + self.python_seconds
+        return self.python_seconds / total if total else 0.0
+
+
 class ModelInfo(Struct, frozen=True, kw_only=True):
     """A model the service answers with."""
 

@@ -15,6 +15,7 @@ from localllm.types import (
     Event,
     Finished,
     LoadProgress,
+    Measurements,
     Message,
     ModelDefaults,
     ModelInfo,
@@ -24,7 +25,6 @@ from localllm.types import (
     TextDelta,
     TextRequest,
 )
-from localllm.worker.messages import Measurements
 
 
 class LocalService:
@@ -104,10 +104,11 @@ def _with_system(request: ChatRequest | TextRequest, defaults: ModelDefaults) ->
 def _events(deltas: list[Delta]) -> list[Event]:
     """The events of deltas that came together; their text is joined."""
     events: list[Event] = []
+    read = [delta for delta in deltas if delta.prompt_total]
     text = "".join(delta.text for delta in deltas)
     last = deltas[-1]
-    if last.prompt_total and not text:
-        events.append(PromptProgress(last.prompt_done, last.prompt_total))
+    if read:
+        events.append(PromptProgress(read[-1].prompt_done, read[-1].prompt_total))
     if text:
         events.append(TextDelta(text))
     if last.finish is not None and last.usage is not None:

@@ -8,6 +8,7 @@ import queue
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -18,6 +19,7 @@ from localllm.engines.base import Delta, Job
 from localllm.engines.registry import load_runner
 from localllm.errors import EngineError, LocalLLMError
 from localllm.inference.batcher import Batcher
+from localllm.types import Measurements
 from localllm.worker.intake import Intake
 from localllm.worker.messages import (
     Cancel,
@@ -31,7 +33,6 @@ from localllm.worker.messages import (
     LoadFault,
     Loading,
     Measure,
-    Measurements,
     Ready,
     Submit,
     ToWorker,
@@ -134,7 +135,9 @@ def _serve(engine: Batcher, inbox: "queue.SimpleQueue[Order]", pipe: Pipe) -> No
             pipe.send(EngineFault(ErrorReport.of(error)))
             raise SystemExit(ENGINE_FAILED) from error
         if deltas:
+            began = time.perf_counter()
             pipe.send(Deltas(deltas))
+            engine.timings.python_seconds += time.perf_counter() - began
 
 
 def _obey(order: Order, engine: Batcher, pipe: Pipe) -> None:

@@ -12,7 +12,7 @@ import msgspec
 from localllm.config import worker_environment
 from localllm.engines.base import Delta, LoadPlan
 from localllm.errors import LoadFailed, LocalLLMError, ServiceClosed, WorkerDied
-from localllm.types import ChatRequest, EngineInfo, Sampling, TextRequest
+from localllm.types import ChatRequest, EngineInfo, Measurements, Sampling, TextRequest
 from localllm.worker.mailbox import Mailbox
 from localllm.worker.messages import (
     Cancel,
@@ -25,7 +25,6 @@ from localllm.worker.messages import (
     LoadFault,
     Loading,
     Measure,
-    Measurements,
     Ready,
     Submit,
     ToWorker,
@@ -116,9 +115,15 @@ class WorkerHandle:
     async def close(self) -> None:
         """End the process and fail what still runs; idempotent."""
         self._end(ServiceClosed("the model is being unloaded"))
-        transport = self._transport
-        if transport is None or self._exited.done():
+        if self._transport is None:
             return
+        try:
+            if not self._exited.done():
+                await self._end_process(self._transport)
+        finally:
+            self._transport.close()
+
+    async def _end_process(self, transport: asyncio.SubprocessTransport) -> None:
         stdin = transport.get_pipe_transport(0)
         if stdin is not None:
             stdin.close()  # the worker exits when its stdin ends
@@ -127,8 +132,6 @@ class WorkerHandle:
         except TimeoutError:
             transport.kill()
             await self._exited
-        finally:
-            transport.close()
 
     def _send(self, message: ToWorker) -> None:
         transport = self._transport.get_pipe_transport(0) if self._transport else None

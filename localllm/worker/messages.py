@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from localllm.engines.base import Delta, LoadPlan
 from localllm.errors import LocalLLMError, from_code
-from localllm.types import ChatRequest, EngineInfo, Sampling, TextRequest
+from localllm.types import ChatRequest, EngineInfo, Measurements, Sampling, TextRequest
 
 LENGTH = struct.Struct(">I")
 MAX_FRAME_BYTES = 64 * 2**20
@@ -93,15 +93,6 @@ class EngineFault(Struct, frozen=True, tag=True):
     """From the worker, last: the engine failed and the process ends."""
 
     error: ErrorReport
-
-
-class Measurements(Struct, frozen=True, tag=True):
-    """From the worker: what it has used since it started."""
-
-    peak_memory_bytes: int
-    steps: int
-    decode_seconds: float  # in the runner
-    python_seconds: float  # around it
 
 
 ToWorker = Load | Submit | Cancel | Measure

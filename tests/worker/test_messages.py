@@ -1,0 +1,83 @@
+"""Frames survive any cutting, and messages come back as they went."""
+
+import random
+
+import msgspec
+import pytest
+
+from localllm.engines.base import Delta, LoadPlan
+from localllm.errors import ContextOverflow, LocalLLMError, WorkerDied
+from localllm.types import ChatRequest, Measurements, Message, Sampling, SamplingChoice, TextRequest, Usage
+from localllm.worker.messages import (
+    LENGTH,
+    MAX_FRAME_BYTES,
+    Cancel,
+    Deltas,
+    ErrorReport,
+    FrameBuffer,
+    FromWorker,
+    JobFault,
+    Load,
+    Loading,
+    Measure,
+    Submit,
+    ToWorker,
+    frame,
+)
+
+USAGE = Usage(
+    prompt_tokens=3,
+    cached_tokens=1,
+    completion_tokens=2,
+    queue_seconds=0.5,
+    prefill_seconds=0.25,
+    decode_seconds=0.125,
+)
+ORDERS = [
+    Load(LoadPlan(engine="echo", path="", max_jobs=2)),
+    Submit(
+        1,
+        ChatRequest(messages=(Message("user", "héllo"),), sampling=SamplingChoice(temperature=0.0)),
+        Sampling(stop=("a", "b"), logit_bias={5: -1.5}),
+    ),
+    Submit(2, TextRequest(prompt=(1, 2, 3)), Sampling()),
+    Submit(3, TextRequest(prompt="text"), Sampling(seed=9)),
+    Cancel(3),
+    Measure(),
+]
+REPORTS = [
+    Loading(0.5),
+    Deltas([Delta(job_id=1, text="a"), Delta(job_id=2, finish="stop", usage=USAGE)]),
+    Deltas([Delta(job_id=3, prompt_done=64, prompt_total=128)]),
+    JobFault(1, ErrorReport("engine_error", "broken", None)),
+    Measurements(1, 2, 3.0, 4.0),
+]
+
+
+def test_messages_come_back_in_any_pieces() -> None:
+    source = random.Random(0)
+    for messages, kind in ((ORDERS, ToWorker), (REPORTS, FromWorker)):
+        data = b"".join(map(frame, messages))  # type: ignore[arg-type]
+        for _ in range(50):
+            buffer, found, at = FrameBuffer(), [], 0
+            while at < len(data):
+                size = source.randrange(1, 40)
+                found += [msgspec.msgpack.decode(body, type=kind) for body in buffer.feed(data[at : at + size])]
+                at += size
+            assert found == messages
+
+
+def test_an_impossible_length_is_an_error() -> None:
+    with pytest.raises(ValueError, match="a frame of"):
+        list(FrameBuffer().feed(LENGTH.pack(MAX_FRAME_BYTES + 1)))
+
+
+@pytest.mark.parametrize("kind", [ContextOverflow, WorkerDied, LocalLLMError])
+def test_errors_keep_their_kind_across_the_border(kind: type[LocalLLMError]) -> None:
+    error = ErrorReport.of(kind("what happened", param="messages")).rebuild()
+    assert type(error) is kind
+    assert (error.message, error.param) == ("what happened", "messages")
+
+
+def test_an_unknown_code_is_still_an_error_of_ours() -> None:
+    assert type(ErrorReport("from_the_future", "x").rebuild()) is LocalLLMError
