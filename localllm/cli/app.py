@@ -3,12 +3,11 @@
 import sys
 from typing import Annotated
 
-import click
 import typer
 
 from localllm import __version__
 from localllm.cli import bench, chat, list_, pull, rm, run, serve
-from localllm.cli.exits import INTERRUPTED, exit_code
+from localllm.cli.exits import exit_code
 from localllm.cli.talk import complain
 from localllm.errors import LocalLLMError
 
@@ -56,16 +55,7 @@ def main() -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     try:
-        code = app(standalone_mode=False) or 0
+        app(prog_name="localllm")  # exits: 0 when done, 2 for a wrong command line, 130 for Ctrl-C
     except LocalLLMError as error:
         complain(error.message)
-        code = exit_code(error)
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        code = INTERRUPTED
-    except BrokenPipeError:  # the reader of our output has seen enough
-        sys.stdout = None  # nothing is left to flush at exit
-        code = 0
-    sys.exit(code)
+        sys.exit(exit_code(error))

@@ -1,8 +1,110 @@
-"""`localllm bench`."""
+"""`localllm bench`: how fast a model is on this machine, or how servers compare."""
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from localllm.cli import options
+from localllm.config import Settings, load_settings
+from localllm.errors import ConfigError
+
+if TYPE_CHECKING:
+    from localllm.bench.client import Target
+    from localllm.bench.load import LevelResult, LoadPlan
+    from localllm.bench.model import ModelResult
 
 NAME = "bench"
-EPILOG = ""
+EPILOG = """\b
+Examples:
+  localllm bench
+  localllm bench --model ./qwen.gguf --json
+  localllm bench --url ours=http://127.0.0.1:11500/v1 --url theirs=http://127.0.0.1:8080/v1
+"""
 
 
-def command() -> None:
-    """Measure."""
+def command(
+    model: options.Model = None,
+    url: Annotated[
+        list[str] | None,
+        typer.Option(help="Measure this OpenAI-compatible server instead; repeat to compare.", metavar="[NAME=]URL"),
+    ] = None,
+    streams: Annotated[str, typer.Option(help="Streams at once, with --url.", metavar="N,N,…")] = "1,4,8",
+    repeats: Annotated[int, typer.Option(min=1, help="Runs; medians are printed.")] = 3,
+    prompt_tokens: Annotated[int | None, typer.Option(min=1, help="Length of the prompts.", metavar="N")] = None,
+    answer_tokens: Annotated[int, typer.Option(min=2, help="Length of the answers.", metavar="N")] = 96,
+    context: options.Context = None,
+    threads: options.Threads = None,
+    flash_attention: options.FlashAttention = None,
+    json: options.Json = False,
+) -> None:
+    """Measure a model on this machine, or servers side by side, request by request in turn."""
+    import msgspec
+    from rich.console import Console
+
+    from localllm.bench.tables import load_table, model_table
+
+    results: ModelResult | list[LevelResult]
+    if url:
+        from localllm.bench.load import LoadPlan
+
+        plan = LoadPlan(
+            levels=_levels(streams),
+            repeats=repeats,
+            prompt_tokens=prompt_tokens or 32,
+            answer_tokens=answer_tokens,
+        )
+        results = asyncio.run(_load(url, plan))
+        table = load_table(results)
+    else:
+        settings = load_settings(model=model, context=context, threads=threads, flash_attention=flash_attention)
+        results = asyncio.run(_model(settings, prompt_tokens or 512, answer_tokens, repeats))
+        table = model_table(results)
+    if json:
+        print(msgspec.json.encode(results).decode())
+    else:
+        Console(highlight=False, markup=False, width=130 if url else None).print(table)
+
+
+async def _model(settings: Settings, prompt_tokens: int, answer_tokens: int, repeats: int) -> "ModelResult":
+    from localllm.bench.model import bench_model
+    from localllm.cli.compose import bring, make_service
+
+    service = make_service([bring(settings.model, settings)], settings, jobs=1)
+    try:
+        return await bench_model(service, prompt_tokens=prompt_tokens, answer_tokens=answer_tokens, repeats=repeats)
+    finally:
+        await service.close()
+
+
+async def _load(urls: list[str], plan: "LoadPlan") -> "list[LevelResult]":
+    from localllm.bench.load import run_load
+    from localllm.cli.talk import say
+
+    def told(result: "LevelResult") -> None:
+        failed = f", {result.failures} failed: {result.failure}" if result.failures else ""
+        say(f"{result.streams} streams, {result.target}: {result.total_rate:.1f} tokens/s{failed}")
+
+    return await run_load([await _target(text) for text in urls], plan, told)
+
+
+async def _target(text: str) -> "Target":
+    import httpx2
+
+    from localllm.bench.client import Target, first_model
+
+    name, is_named, url = text.partition("=")
+    url = (url if is_named else text).rstrip("/")
+    async with httpx2.AsyncClient(trust_env=False) as client:
+        model = await first_model(client, url)
+    return Target(name=name if is_named else url, url=url, model=model, extra={"ignore_eos": True})
+
+
+def _levels(text: str) -> tuple[int, ...]:
+    try:
+        levels = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        levels = ()
+    if not levels or min(levels) < 1:
+        raise ConfigError(f"--streams takes numbers with commas between them, like 1,4,8; not {text!r}")
+    return levels

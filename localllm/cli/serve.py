@@ -63,7 +63,7 @@ def command(
 async def _serve(service: "LocalService", listener: "socket.socket", settings: Settings) -> None:
     from contextlib import aclosing
 
-    from localllm.api.server import serve, url_of
+    from localllm.api.server import make_server, url_of
     from localllm.cli.talk import say
 
     try:
@@ -79,7 +79,7 @@ async def _serve(service: "LocalService", listener: "socket.socket", settings: S
             f"Serving {info.id} at {url_of(listener)} "
             f"({info.engine.max_jobs} at a time, {info.engine.context_tokens} tokens each, Ctrl-C stops)"
         )
-    await serve(service, listener, key=settings.api_key, host=settings.host)
+    await make_server(service, key=settings.api_key, host=settings.host).serve(sockets=[listener])
 
 
 def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":

@@ -1,0 +1,1 @@
+"""Measuring: a model on this machine, or OpenAI-compatible servers against each other."""

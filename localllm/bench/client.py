@@ -1,0 +1,136 @@
+"""One streamed chat request to an OpenAI-compatible server, with the time of every delta."""
+
+import time
+from collections.abc import AsyncGenerator, Mapping
+
+import httpx2
+import msgspec
+from msgspec import Struct
+
+from localllm.errors import RemoteError
+
+JsonObject = Mapping[str, object]
+
+
+class Target(Struct, frozen=True, kw_only=True):
+    """A server to measure. `extra` goes into every request body."""
+
+    name: str
+    url: str  # base URL, ending in /v1
+    model: str
+    extra: dict[str, object] = {}
+
+
+class Sample(Struct, frozen=True, kw_only=True):
+    """What one request brought. Times are of `time.perf_counter`."""
+
+    start: float
+    arrivals: list[float]  # of every delta with text
+    completion_tokens: int
+    cached_tokens: int
+
+    @property
+    def first_token_seconds(self) -> float:
+        """From sending the request to the first text."""
+        return self.arrivals[0] - self.start
+
+    @property
+    def gaps(self) -> list[float]:
+        """Seconds between deltas."""
+        return [after - before for before, after in zip(self.arrivals, self.arrivals[1:], strict=False)]
+
+
+class _Delta(Struct):
+    content: str | None = None
+    reasoning_content: str | None = None
+
+
+class _Choice(Struct):
+    delta: _Delta | None = None
+
+
+class _PromptDetails(Struct):
+    cached_tokens: int | None = None
+
+
+class _Usage(Struct):
+    completion_tokens: int = 0
+    prompt_tokens_details: _PromptDetails | None = None
+
+
+class _Chunk(Struct):
+    choices: list[_Choice] = []
+    usage: _Usage | None = None
+    error: msgspec.Raw | None = None
+
+
+_decode = msgspec.json.Decoder(_Chunk).decode
+
+
+async def ask(client: httpx2.AsyncClient, target: Target, messages: list[dict[str, str]], tokens: int) -> Sample:
+    """One greedy answer of up to `tokens` tokens. Raises RemoteError."""
+    body = {
+        "model": target.model,
+        "messages": messages,
+        "max_tokens": tokens,
+        "temperature": 0,
+        "repeat_penalty": 1.0,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        **target.extra,
+    }
+    start = time.perf_counter()
+    arrivals: list[float] = []
+    usage = _Usage()
+    async for chunk in _chunks(client, target, body):
+        usage = chunk.usage or usage
+        if any(c.delta and (c.delta.content or c.delta.reasoning_content) for c in chunk.choices):
+            arrivals.append(time.perf_counter())
+    if not arrivals:
+        raise RemoteError(f"{target.name} answered without any text")
+    cached = usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else 0
+    return Sample(
+        start=start,
+        arrivals=arrivals,
+        completion_tokens=usage.completion_tokens or len(arrivals),
+        cached_tokens=cached or 0,
+    )
+
+
+async def first_model(client: httpx2.AsyncClient, url: str) -> str:
+    """Id of the first model a server lists. Raises RemoteError."""
+
+    class Model(Struct):
+        id: str
+
+    class Models(Struct):
+        data: list[Model]
+
+    try:
+        response = await client.get(f"{url}/models")
+        return msgspec.json.decode(response.content, type=Models).data[0].id
+    except (httpx2.HTTPError, msgspec.MsgspecError, IndexError) as error:
+        raise RemoteError(f"{url}/models: {error}; is the server running?") from error
+
+
+async def _chunks(client: httpx2.AsyncClient, target: Target, body: JsonObject) -> AsyncGenerator[_Chunk, None]:
+    try:
+        async with client.stream(
+            "POST",
+            f"{target.url}/chat/completions",
+            content=msgspec.json.encode(body),
+            headers={"Content-Type": "application/json"},
+        ) as response:
+            if response.status_code != 200:
+                words = (await response.aread()).decode("utf-8", "replace")[:300]
+                raise RemoteError(f"{target.name} answered {response.status_code}: {words}")
+            async for line in response.aiter_lines():
+                data = line.removeprefix("data:").strip()
+                if not line.startswith("data:") or data == "[DONE]":
+                    continue
+                chunk = _decode(data)
+                if chunk.error is not None:
+                    raise RemoteError(f"{target.name} failed: {bytes(chunk.error).decode()[:300]}")
+                yield chunk
+    except (httpx2.HTTPError, msgspec.MsgspecError) as error:
+        raise RemoteError(f"{target.name}: {type(error).__name__}: {error}") from error
