@@ -14,7 +14,7 @@ from tests.tiny import write_tiny_model
 CACHE = Path(__file__).parent.parent / ".cache"  # kept between runs: the starter model is fetched once
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def anyio_backend() -> str:
     """Async tests run on asyncio."""
     return "asyncio"

@@ -18,6 +18,8 @@ Neutral = tuple[object, ...]  # the values of a field that ask for nothing
 _AT = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 _UNKNOWN = re.compile(r"^Object contains unknown field `(?P<name>[^`]*)`")
 
+_MISSING = re.compile(r"missing required field `(?P<name>[^`]*)`")
+
 
 async def read_body(request: Request) -> bytes:
     """The whole body. Raises HttpError 413 as soon as it is too large."""
@@ -45,7 +47,7 @@ def decode_body(data: bytes, kind: type[Body], *, ignored: Collection[str], refu
             continue
         if name in refused:
             if not _is_neutral(raw, refused[name]):
-                raise UnsupportedField(f"this server does not support {name}", param=name)
+                raise UnsupportedField(_unsupported(name, refused[name]), param=name)
         elif name in known:
             kept[name] = raw
         else:
@@ -70,6 +72,11 @@ def _is_neutral(raw: msgspec.Raw, neutral: Neutral) -> bool:
     return any(type(value) is type(candidate) and value == candidate for candidate in neutral)
 
 
+def _unsupported(name: str, neutral: Neutral) -> str:
+    values = " or ".join(msgspec.json.encode(value).decode() for value in neutral)
+    return f"this server does not support {name}" + (f" other than {values}" if values else "")
+
+
 def _named(message: str) -> InvalidRequest:
     """The error for msgspec's message, whose end says where: «… - at `$.messages[0].role`»."""
     at = _AT.search(message)
@@ -79,4 +86,8 @@ def _named(message: str) -> InvalidRequest:
     if unknown:
         path = f"{path}.{unknown['name']}".lstrip(".")
         return InvalidRequest(f"unknown field: {path}", param=path)
+    missing = _MISSING.search(text)
+    if missing:
+        path = f"{path}.{missing['name']}".lstrip(".")
+        return InvalidRequest(f"missing field: {path}", param=path)
     return InvalidRequest(f"{path}: {text}" if path else text, param=path or None)

@@ -21,15 +21,10 @@ def bind(host: str, port: int, *, key: str) -> socket.socket:
             "set LOCALLLM_API_KEY, or bind 127.0.0.1"
         )
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address, family=family, backlog=BACKLOG)
     except OSError as error:
         raise ConfigError(f"cannot listen on {host} port {port}: {error.strerror}; choose another --port") from error
-    listener.listen(BACKLOG)
-    listener.set_inheritable(False)
-    return listener
 
 
 def url_of(listener: socket.socket) -> str:
@@ -38,8 +33,11 @@ def url_of(listener: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
 
 
-async def serve(service: ChatService, listener: socket.socket, *, key: str, host: str) -> None:
-    """Serve until SIGINT or SIGTERM; running answers then have DRAIN_SECONDS to end."""
+def make_server(service: ChatService, *, key: str, host: str) -> uvicorn.Server:
+    """A server, to be run by `.serve(sockets=[listener])` until SIGINT, SIGTERM or `.should_exit`.
+
+    Answers that run then have DRAIN_SECONDS to end.
+    """
     config = uvicorn.Config(
         create_app(service, key=key, host=host),
         http="httptools",
@@ -49,4 +47,4 @@ async def serve(service: ChatService, listener: socket.socket, *, key: str, host
         server_header=False,
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
-    await uvicorn.Server(config).serve(sockets=[listener])
+    return uvicorn.Server(config)

@@ -1,0 +1,50 @@
+"""Services and servers for tests: real worker processes, real sockets on 127.0.0.1."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from localllm.api.server import bind, make_server, url_of
+from localllm.cli.compose import make_service
+from localllm.config import Settings
+from localllm.models.catalog import Catalog
+from localllm.models.local import LocalModel
+from localllm.models.reference import resolve
+from localllm.models.store import Store
+from localllm.runtime.local import LocalService
+from localllm.service import ChatService
+
+
+def local_model(reference: str) -> LocalModel:
+    """A model that needs no download: a path, or the echo engine."""
+    found = resolve(reference, Store(Settings().home_path), Catalog([]))
+    assert isinstance(found, LocalModel)
+    return found
+
+
+@asynccontextmanager
+async def running_service(
+    *references: str, settings: Settings | None = None, jobs: int = 8
+) -> AsyncGenerator[LocalService, None]:
+    """A service over these models."""
+    service = make_service([local_model(reference) for reference in references], settings or Settings(), jobs=jobs)
+    try:
+        yield service
+    finally:
+        await service.close()
+
+
+@asynccontextmanager
+async def running_server(service: ChatService, *, key: str = "") -> AsyncGenerator[str, None]:
+    """The base URL of a server in this event loop, on a socket of its own."""
+    listener = bind("127.0.0.1", 0, key=key)
+    server = make_server(service, key=key, host="127.0.0.1")
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        while not server.started:
+            assert not task.done(), task.result()
+            await asyncio.sleep(0.005)
+        yield url_of(listener)
+    finally:
+        server.should_exit = True
+        await task
