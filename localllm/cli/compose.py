@@ -4,12 +4,11 @@ from collections.abc import Sequence
 
 from localllm.cli.talk import download_bar, say
 from localllm.config import Settings
-from localllm.engines.base import LoadPlan
+from localllm.engines.plan import LoadPlan
 from localllm.errors import DownloadFailed
 from localllm.models.card import ModelCard
 from localllm.models.catalog import Catalog
 from localllm.models.local import LocalModel
-from localllm.models.pull import pull
 from localllm.models.reference import from_manifest, resolve
 from localllm.models.store import Manifest, Store
 from localllm.runtime.local import LocalService
@@ -27,6 +26,8 @@ def bring(reference: str, settings: Settings) -> LocalModel:
 
 def fetch(card: ModelCard, store: Store, settings: Settings) -> Manifest:
     """Pull a model, with a progress bar, and say so."""
+    from localllm.models.pull import pull
+
     if settings.offline:
         raise DownloadFailed(f"{card.name} is not on this disk, and offline mode forbids fetching it")
     say(f"The model {card.name} is not on this disk yet.")

@@ -1,4 +1,4 @@
-"""What an engine, a runner and a tokenizer are, and the values that pass between them and their callers."""
+"""What an engine, a runner and a tokenizer are, and the batch that passes between them."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -7,40 +7,12 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from localllm.types import EngineInfo, FinishReason, Sampling, Usage
+from localllm.engines.job import Delta, Job
+from localllm.engines.plan import LoadPlan
+from localllm.types import EngineInfo
 
 Logits = NDArray[np.float32]
 TokenArray = NDArray[np.int32]
-
-
-class LoadPlan(Struct, frozen=True, kw_only=True):
-    """What to load and how. None leaves the choice to the engine, made from the model and this machine."""
-
-    engine: str
-    path: str
-    context_tokens: int | None = None
-    max_jobs: int | None = None
-    threads: int | None = None
-    flash_attention: bool = True
-
-
-class Job(Struct, frozen=True, kw_only=True):
-    """A prompt to continue. `sampling` holds concrete values; `id` is unique among running jobs."""
-
-    id: int
-    tokens: tuple[int, ...]
-    sampling: Sampling
-
-
-class Delta(Struct, frozen=True, kw_only=True, array_like=True, omit_defaults=True):
-    """What one step brought one job. `text` is whole characters; `usage` comes with `finish`."""
-
-    job_id: int
-    text: str = ""
-    finish: FinishReason | None = None
-    usage: Usage | None = None
-    prompt_done: int = 0  # tokens of the prompt read so far; 0 says nothing new
-    prompt_total: int = 0
 
 
 class Tokenizer(Protocol):

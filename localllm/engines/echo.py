@@ -8,7 +8,8 @@ import time
 
 import numpy as np
 
-from localllm.engines.base import Batch, LoadPlan, Logits, RunnerInfo
+from localllm.engines.base import Batch, Logits, RunnerInfo
+from localllm.engines.plan import LoadPlan
 from localllm.errors import EngineError, LoadFailed
 
 MARKER = 256  # ends the prompt; the answer is what stands before it

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from localllm.engines.base import LoadPlan, OnProgress, Runner
+from localllm.engines.base import OnProgress, Runner
+from localllm.engines.plan import LoadPlan
 from localllm.errors import EngineUnavailable
 
 

@@ -3,7 +3,8 @@
 import time
 from collections import deque
 
-from localllm.engines.base import Batch, Delta, Job, Logits, Runner, Tokenizer
+from localllm.engines.base import Batch, Logits, Runner, Tokenizer
+from localllm.engines.job import Delta, Job
 from localllm.errors import ContextOverflow, InvalidRequest
 from localllm.inference.pacing import PrefillPacer
 from localllm.inference.sequence import Sequence

@@ -3,7 +3,8 @@
 import time
 from array import array
 
-from localllm.engines.base import Delta, Job, Logits, Tokenizer
+from localllm.engines.base import Logits, Tokenizer
+from localllm.engines.job import Delta, Job
 from localllm.inference.detokenize import Detokenizer
 from localllm.inference.sampling import Sampler
 from localllm.inference.stops import StopMatcher

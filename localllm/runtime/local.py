@@ -6,7 +6,7 @@ from contextlib import aclosing
 
 import msgspec
 
-from localllm.engines.base import Delta
+from localllm.engines.job import Delta
 from localllm.errors import ModelNotFound, ServiceClosed, UnsupportedField
 from localllm.runtime.served import ServedModel
 from localllm.types import (

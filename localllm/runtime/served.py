@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 
-from localllm.engines.base import LoadPlan
+from localllm.engines.plan import LoadPlan
 from localllm.models.local import LocalModel
 from localllm.types import ModelInfo, ModelState
 from localllm.worker.handle import WorkerHandle

@@ -15,7 +15,7 @@ from typing import BinaryIO
 import msgspec
 
 from localllm.devices.cpu import peak_memory_bytes
-from localllm.engines.base import Delta, Job
+from localllm.engines.job import Delta, Job
 from localllm.engines.registry import load_runner
 from localllm.errors import EngineError, LocalLLMError
 from localllm.inference.batcher import Batcher

@@ -10,7 +10,8 @@ from typing import cast
 import msgspec
 
 from localllm.config import worker_environment
-from localllm.engines.base import Delta, LoadPlan
+from localllm.engines.job import Delta
+from localllm.engines.plan import LoadPlan
 from localllm.errors import LoadFailed, LocalLLMError, ServiceClosed, WorkerDied
 from localllm.types import ChatRequest, EngineInfo, Measurements, Sampling, TextRequest
 from localllm.worker.mailbox import Mailbox

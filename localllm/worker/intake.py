@@ -1,7 +1,8 @@
 """Requests to jobs: chat template, tokens."""
 
 from localllm.chat.template import ChatTemplate
-from localllm.engines.base import Job, Tokenizer
+from localllm.engines.base import Tokenizer
+from localllm.engines.job import Job
 from localllm.errors import InvalidRequest
 from localllm.types import ChatRequest, Message, TextRequest
 from localllm.worker.messages import Submit

@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 
-from localllm.engines.base import Delta
+from localllm.engines.job import Delta
 from localllm.errors import LocalLLMError
 
 

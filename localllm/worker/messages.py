@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import msgspec
 from msgspec import Struct
 
-from localllm.engines.base import Delta, LoadPlan
+from localllm.engines.job import Delta
+from localllm.engines.plan import LoadPlan
 from localllm.errors import LocalLLMError, from_code
 from localllm.types import ChatRequest, EngineInfo, Measurements, Sampling, TextRequest
 

@@ -16,7 +16,8 @@ import openai
 import pytest
 
 from localllm.chat.template import ChatTemplate
-from localllm.engines.base import Batch, LoadPlan, Runner
+from localllm.engines.base import Batch, Runner
+from localllm.engines.plan import LoadPlan
 from localllm.engines.registry import load_runner
 from localllm.models.local import LocalModel
 from localllm.types import Message

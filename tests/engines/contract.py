@@ -2,7 +2,8 @@
 
 import pytest
 
-from localllm.engines.base import Delta, Engine, Job
+from localllm.engines.base import Engine
+from localllm.engines.job import Delta, Job
 from localllm.errors import ContextOverflow, InvalidRequest
 from localllm.types import FinishReason, Sampling, Usage
 

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from localllm.engines.base import Batch, Engine, LoadPlan
+from localllm.engines.base import Batch, Engine
 from localllm.engines.echo import MARKER, EchoRunner
+from localllm.engines.plan import LoadPlan
 from localllm.errors import EngineError, LoadFailed
 from localllm.inference.batcher import Batcher
 from tests.engines.contract import EngineContract, ask

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from localllm.engines.base import Batch, Engine, LoadPlan, Logits, Runner
+from localllm.engines.base import Batch, Engine, Logits, Runner
+from localllm.engines.plan import LoadPlan
 from localllm.engines.registry import load_runner
 from localllm.errors import EngineUnavailable, LoadFailed
 from localllm.inference.batcher import Batcher

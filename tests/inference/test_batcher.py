@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from localllm.engines.base import Engine, Job, LoadPlan
+from localllm.engines.base import Engine
 from localllm.engines.echo import EchoRunner
+from localllm.engines.job import Job
+from localllm.engines.plan import LoadPlan
 from localllm.engines.registry import load_runner
 from localllm.inference.batcher import Batcher
 from localllm.types import Sampling

@@ -5,8 +5,8 @@ from array import array
 
 import pytest
 
-from localllm.engines.base import Job
 from localllm.engines.echo import EchoTokenizer
+from localllm.engines.job import Job
 from localllm.inference.sequence import Sequence
 from localllm.inference.slots import COPY_WORTH_TOKENS, Placement, SlotTable, common_prefix
 from localllm.types import Sampling

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from localllm.engines.base import LoadPlan
+from localllm.engines.plan import LoadPlan
 from localllm.errors import LoadFailed, ModelNotFound, ServiceClosed, UnsupportedField, WorkerDied
 from localllm.models.local import LocalModel
 from localllm.runtime.local import LocalService

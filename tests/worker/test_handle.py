@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from localllm.engines.base import LoadPlan
+from localllm.engines.plan import LoadPlan
 from localllm.errors import ContextOverflow, InvalidRequest, LoadFailed, ServiceClosed, TemplateError, WorkerDied
 from localllm.types import ChatRequest, Message, Sampling, TextRequest
 from localllm.worker.handle import WorkerHandle
@@ -209,7 +209,7 @@ async def test_measurements() -> None:
 
 PARENT = """
 import asyncio, sys
-from localllm.engines.base import LoadPlan
+from localllm.engines.plan import LoadPlan
 from localllm.types import Sampling, TextRequest
 from localllm.worker.handle import WorkerHandle
 

@@ -5,7 +5,8 @@ import random
 import msgspec
 import pytest
 
-from localllm.engines.base import Delta, LoadPlan
+from localllm.engines.job import Delta
+from localllm.engines.plan import LoadPlan
 from localllm.errors import ContextOverflow, LocalLLMError, WorkerDied
 from localllm.types import ChatRequest, Measurements, Message, Sampling, SamplingChoice, TextRequest, Usage
 from localllm.worker.messages import (

@@ -9,10 +9,11 @@ import numpy as np
 from localllm.devices.contention import CoreMeter, ThreadGovernor
 from localllm.devices.cpu import available_memory_bytes, usable_cores
 from localllm.devices.fit import fit_kv
-from localllm.engines.base import Batch, LoadPlan, Logits, OnProgress, RunnerInfo
+from localllm.engines.base import Batch, Logits, OnProgress, RunnerInfo
 from localllm.engines.llama_cpp import native
 from localllm.engines.llama_cpp.batch import LlamaBatch
 from localllm.engines.llama_cpp.tokenizer import LlamaTokenizer
+from localllm.engines.plan import LoadPlan
 from localllm.errors import EngineError
 
 BATCH_TOKENS = 2048
