@@ -67,10 +67,12 @@ def command(
 
 async def _answer(request: "ChatRequest", settings: Settings, *, is_json: bool, wants_stats: bool) -> None:
     from localllm.cli.compose import bring, make_service
+    from localllm.tui.text import Cleaner
     from localllm.types import Finished, TextDelta
 
     local = bring(settings.model, settings)
     service = make_service([local], settings, jobs=1)
+    shown = Cleaner().feed if sys.stdout.isatty() else str  # a model's text must not drive the terminal
     end: Finished | None = None
     parts: list[str] = []
     try:
@@ -79,7 +81,7 @@ async def _answer(request: "ChatRequest", settings: Settings, *, is_json: bool, 
                 if isinstance(event, TextDelta):
                     parts.append(event.text)
                     if not is_json:
-                        print(event.text, end="", flush=True)
+                        print(shown(event.text), end="", flush=True)
                 elif isinstance(event, Finished):
                     end = event
     finally:

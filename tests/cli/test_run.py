@@ -148,3 +148,16 @@ def test_a_reader_that_goes_away_is_no_disaster() -> None:
         said = process.stderr.read()
     assert b"Traceback" not in said
     assert process.returncode != 0
+
+
+@POSIX
+def test_on_a_terminal_a_models_text_cannot_drive_it() -> None:
+    ours, theirs = os.openpty()
+    with subprocess.Popen(
+        [*RUN, "--model", "echo", "plain \x1b[31mred\x1b]0;title\x07 end"], stdin=subprocess.DEVNULL, stdout=theirs
+    ) as process:
+        assert process.wait(timeout=30) == 0
+    shown = os.read(ours, 1000)
+    os.close(ours)
+    os.close(theirs)
+    assert shown.split() == [b"plain", b"red", b"end"]
