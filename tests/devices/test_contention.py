@@ -1,0 +1,80 @@
+"""Threads give way to other programs."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from localllm.devices.contention import WINDOW_SECONDS, CoreMeter, ThreadGovernor
+
+
+class FakeMeter(CoreMeter):
+    """Others take what the test says."""
+
+    def __init__(self, cores: int) -> None:
+        self.cores = cores
+        self.taken = 0.0
+        self.elapsed = 1.0
+
+    def elapsed_seconds(self) -> float:
+        return self.elapsed
+
+    def others(self) -> float:
+        return self.taken
+
+    def restart(self) -> None:
+        self.elapsed = 0.0
+
+
+@pytest.mark.parametrize(("taken", "threads"), [(0.0, 4), (0.4, 4), (0.9, 3), (2.0, 2), (4.0, 1), (9.0, 1)])
+def test_a_thread_is_given_up_for_each_core_that_others_take(taken: float, threads: int) -> None:
+    meter = FakeMeter(4)
+    governor = ThreadGovernor(4, meter)
+    meter.taken = taken
+    assert governor.update(idle_seconds=0.0) == (threads != 4)
+    assert governor.threads == threads
+
+
+def test_threads_come_back() -> None:
+    meter = FakeMeter(4)
+    governor = ThreadGovernor(3, meter)
+    meter.taken = 3.0
+    assert governor.update(idle_seconds=0.0)
+    meter.taken = 0.0
+    assert governor.update(idle_seconds=0.0)
+    assert governor.threads == 3
+
+
+def test_nothing_is_measured_in_too_short_a_time() -> None:
+    meter = FakeMeter(4)
+    governor = ThreadGovernor(4, meter)
+    meter.taken, meter.elapsed = 4.0, WINDOW_SECONDS / 2
+    assert not governor.update(idle_seconds=0.0)
+
+
+def test_what_others_did_during_a_pause_does_not_count() -> None:
+    meter = FakeMeter(4)
+    governor = ThreadGovernor(4, meter)
+    meter.taken = 4.0
+    assert not governor.update(idle_seconds=5.0)
+    assert governor.threads == 4
+    assert meter.elapsed == 0.0  # a new measurement has begun
+
+
+def test_another_program_is_seen_and_this_one_is_not() -> None:
+    meter = CoreMeter()
+    until = time.monotonic() + 1.0
+    while time.monotonic() < until:  # this process is busy; it is no other
+        pass
+    quiet = meter.others()
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as other:
+        try:
+            time.sleep(0.2)
+            meter.restart()
+            time.sleep(1.0)
+            busy = meter.others()
+        finally:
+            other.kill()
+    assert busy > 0.5
+    assert quiet < meter.cores - 0.5  # other programs of this machine may run too, but our own core is not theirs

@@ -1,0 +1,43 @@
+"""What of the processor and the memory this process may use."""
+
+import os
+from pathlib import Path
+
+import psutil
+import pytest
+
+from localllm.devices import cpu
+
+
+def test_there_is_at_least_one_core_and_no_more_than_the_machine_has() -> None:
+    assert 1 <= cpu.usable_cores() <= (os.cpu_count() or 1)
+
+
+@pytest.mark.parametrize(("quota", "most"), [("100000 100000", 1), ("150000 100000", 2), ("50000 100000", 1)])
+def test_a_containers_quota_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quota: str, most: int) -> None:
+    (tmp_path / "cpu.max").write_text(quota)
+    monkeypatch.setattr(cpu, "_CGROUP_CPU", str(tmp_path / "cpu.max"))
+    monkeypatch.setattr(cpu, "_affinity_count", lambda: 64)
+    monkeypatch.setattr(psutil, "cpu_count", lambda logical=True: 64)
+    assert cpu.usable_cores() == most
+
+
+@pytest.mark.parametrize("quota", ["max 100000", "", "nonsense"])
+def test_without_a_quota_all_physical_cores_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quota: str) -> None:
+    (tmp_path / "cpu.max").write_text(quota)
+    monkeypatch.setattr(cpu, "_CGROUP_CPU", str(tmp_path / "cpu.max"))
+    monkeypatch.setattr(cpu, "_affinity_count", lambda: 16)
+    monkeypatch.setattr(psutil, "cpu_count", lambda logical=True: 16 if logical else 8)
+    assert cpu.usable_cores() == 8
+
+
+def test_a_containers_memory_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "max").write_text(str(300 * 2**20))
+    (tmp_path / "used").write_text(str(100 * 2**20))
+    monkeypatch.setattr(cpu, "_CGROUP_MEMORY", str(tmp_path / "max"))
+    monkeypatch.setattr(cpu, "_CGROUP_MEMORY_USED", str(tmp_path / "used"))
+    assert cpu.available_memory_bytes() == 200 * 2**20
+
+
+def test_the_peak_is_at_least_what_is_resident_now() -> None:
+    assert cpu.peak_memory_bytes() >= psutil.Process().memory_info().rss * 0.9
