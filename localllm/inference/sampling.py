@@ -20,7 +20,7 @@ from localllm.types import Sampling
 
 COLDEST = 1e-3  # a lower temperature draws as this one does: the likeliest token, or one of those equally likely
 BLOCK = 256
-TIERS = (1e-2, 1e-3, 1e-4)  # probabilities to look above for a nucleus
+TIERS = (1e-3, 1e-5)  # probabilities to look above for a nucleus
 
 TokenIds = NDArray[np.intp]
 
@@ -64,21 +64,23 @@ class Sampler:
 
 
 def _draw_index(logits: Logits, random: np.random.Generator) -> int:
-    """An index drawn with probabilities softmax(logits); the largest logit is 0.
-
-    The running sum goes over blocks first, then within one: over a whole vocabulary it would cost more than all
-    the rest of sampling.
-    """
+    """An index drawn with probabilities softmax(logits); the largest logit is 0."""
     weights = np.exp(logits)
+    share = random.random()
+    if len(weights) <= BLOCK:
+        return _pass(weights, share * float(weights.sum(dtype=np.float64)))
+    # Block by block, then within one: a running sum over a whole vocabulary costs more than all else here.
     blocks = np.add.reduceat(weights, np.arange(0, len(weights), BLOCK), dtype=np.float64)
-    sums = np.cumsum(blocks)
-    target = random.random() * sums[-1]
-    block = min(int(np.searchsorted(sums, target, side="right")), len(sums) - 1)
-    inside = np.cumsum(weights[block * BLOCK :][:BLOCK], dtype=np.float64)
-    at = int(np.searchsorted(inside, target - (sums[block] - blocks[block]), side="right"))
-    if at == len(inside):  # rounding: the last one that can be drawn
-        at = int(inside.searchsorted(inside[-1]))
-    return block * BLOCK + at
+    target = share * float(blocks.sum())
+    block = _pass(blocks, target)
+    return block * BLOCK + _pass(weights[block * BLOCK :][:BLOCK], target - float(blocks[:block].sum()))
+
+
+def _pass(weights: NDArray[np.floating], target: float) -> int:
+    """Index at which the running sum passes `target`; where rounding leaves it short, the last that is not 0."""
+    sums = weights.cumsum(dtype=np.float64)
+    at = int(sums.searchsorted(target, side="right"))
+    return at if at < len(sums) else int(sums.searchsorted(sums[-1]))
 
 
 def _nucleus(logits: Logits, peak: float, top_p: float) -> TokenIds:
@@ -89,12 +91,14 @@ def _nucleus(logits: Logits, peak: float, top_p: float) -> TokenIds:
     together stay under 1 - top_p.
     """
     weights = np.exp(logits - np.float32(peak))
-    total = float(weights.sum())
+    target = top_p * float(weights.sum())
     for tier in (*TIERS, 0.0):
-        floor = max(tier, (1 - top_p) / len(weights))
-        candidates = np.flatnonzero(weights >= floor * total)
-        if tier == 0.0 or float(weights[candidates].sum()) > top_p * total:
+        floor = max(tier, (1 - top_p) / len(weights)) / top_p
+        candidates = (weights >= floor * target).nonzero()[0]
+        found = weights[candidates]
+        if tier == 0.0 or float(found.sum()) > target:
             break
-    order = candidates[np.argsort(-weights[candidates], kind="stable")]
-    reached = np.cumsum(weights[order], dtype=np.float64)
-    return order[: int(np.searchsorted(reached, top_p * total)) + 1]
+    order = (-found).argsort(kind="stable")
+    reached = found[order].cumsum(dtype=np.float64)
+    nucleus: TokenIds = candidates[order[: int(reached.searchsorted(target)) + 1]]
+    return nucleus
