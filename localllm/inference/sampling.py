@@ -91,10 +91,10 @@ def _nucleus(logits: Logits, peak: float, top_p: float) -> TokenIds:
     together stay under 1 - top_p.
     """
     weights = np.exp(logits - np.float32(peak))
-    target = top_p * float(weights.sum())
+    total = float(weights.sum())
+    target = top_p * total
     for tier in (*TIERS, 0.0):
-        floor = max(tier, (1 - top_p) / len(weights)) / top_p
-        candidates = (weights >= floor * target).nonzero()[0]
+        candidates = (weights >= total * max(tier, (1 - top_p) / len(weights))).nonzero()[0]
         found = weights[candidates]
         if tier == 0.0 or float(found.sum()) > target:
             break

@@ -55,7 +55,7 @@ def test_top_k_keeps_k() -> None:
     assert set(np.flatnonzero(frequencies(3000, values, temperature=1.0, top_k=2))) == {0, 4}
 
 
-@pytest.mark.parametrize("top_p", [0.1, 0.5, 0.8, 0.95, 0.999])
+@pytest.mark.parametrize("top_p", [0.0, 0.1, 0.5, 0.8, 0.95, 0.999])
 def test_top_p_keeps_the_smallest_set_that_reaches_it(top_p: float) -> None:
     random = np.random.default_rng(0)
     for _ in range(8):
@@ -145,3 +145,25 @@ def test_extreme_values_do_not_overflow() -> None:
     values = logits(1e30, -1e30, 0, 88, 89, 3e37, -3e37, 0)
     assert sampler(temperature=0.01, top_p=0.5, seed=1).choose(values) == 5
     assert sampler(temperature=2.0, seed=1).choose(values) == 5
+
+
+def test_a_draw_over_a_large_vocabulary_follows_the_probabilities() -> None:
+    values = np.random.default_rng(3).normal(0, 1, 3000).astype(np.float32)  # several blocks, the last one not full
+    found = frequencies(40_000, values, temperature=0.5)
+    expected = np.exp(values.astype(np.float64) / 0.5)
+    expected /= expected.sum()
+    likeliest = np.argsort(-expected)[:20]
+    np.testing.assert_allclose(found[likeliest], expected[likeliest], rtol=0.25)
+    for part in np.array_split(np.arange(3000), 30):
+        assert found[part].sum() == pytest.approx(expected[part].sum(), abs=0.01)
+
+
+@pytest.mark.parametrize("spread", [0.01, 1.0, 5.0])  # nearly even, ordinary, peaked
+def test_top_p_over_a_large_vocabulary(spread: float) -> None:
+    values = np.random.default_rng(4).normal(0, spread, 5000).astype(np.float32)
+    probabilities = softmax(values)
+    order = np.argsort(-probabilities)
+    expected = order[: int(np.searchsorted(np.cumsum(probabilities[order]), 0.6)) + 1]
+    found = np.flatnonzero(frequencies(3000, values, temperature=1.0, top_p=0.6))
+    assert set(found.tolist()) <= set(expected.tolist())
+    assert len(found) > 0.4 * min(len(expected), 3000)
