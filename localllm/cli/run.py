@@ -67,6 +67,7 @@ def command(
 
 async def _answer(request: "ChatRequest", settings: Settings, *, is_json: bool, wants_stats: bool) -> None:
     from localllm.cli.compose import bring, make_service
+    from localllm.cli.loading import load
     from localllm.tui.text import Cleaner
     from localllm.types import Finished, TextDelta
 
@@ -76,6 +77,7 @@ async def _answer(request: "ChatRequest", settings: Settings, *, is_json: bool, 
     end: Finished | None = None
     parts: list[str] = []
     try:
+        await load(service)
         async with aclosing(service.chat(request)) as events:
             async for event in events:
                 if isinstance(event, TextDelta):

@@ -61,15 +61,12 @@ def command(
 
 
 async def _serve(service: "LocalService", listener: "socket.socket", settings: Settings) -> None:
-    from contextlib import aclosing
-
     from localllm.api.server import make_server, url_of
+    from localllm.cli.loading import load
     from localllm.cli.talk import say
 
     try:
-        async with aclosing(service.load()) as steps:
-            async for _ in steps:
-                pass
+        await load(service)
     except BaseException:
         await service.close()
         raise
