@@ -37,7 +37,7 @@ def download_bar(title: str) -> Generator[Callable[[str, int, int], None], None,
         def report(source: str, done: int, total: int) -> None:
             if source not in told:
                 told.add(source)
-                stderr.print(f"Fetching {title} ({total / 1e6:.0f} MB) from the {source} …", markup=False, soft_wrap=True)
+                say(f"Fetching {title} ({total / 1e6:.0f} MB) from the {source} …")
                 progress.reset(task, total=total, description=title)
             progress.update(task, completed=done, total=total)
 
