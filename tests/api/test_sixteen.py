@@ -23,7 +23,7 @@ from localllm.models.local import LocalModel
 from localllm.types import Message
 from tests.processes import ServerProcess, serving
 
-pytestmark = pytest.mark.real_model
+pytestmark = [pytest.mark.real_model, pytest.mark.slow]
 
 MODEL = "smollm2:135m"
 TIE = 0.5  # logits; the best and the second-best are typically several apart
