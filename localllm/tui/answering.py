@@ -11,6 +11,7 @@ from localllm.types import ChatRequest, Event, Finished, TextDelta
 
 STOPPED = "Stopped."
 STOPPED_EMPTY = "Stopped before the first word; the model will not see this question again."
+STOPPED_KEPT = "Stopped before the first word; the answer above stands."
 EMPTY = "The model ended its answer without a word."
 LIMIT_REACHED = "Cut here: the answer reached its longest allowed length."
 UNFINISHED = "The answer broke off without a reason."
@@ -31,20 +32,27 @@ class Answering:
     async def run(self, request: ChatRequest) -> None:
         """Ask, and show all that comes of it, errors in words included."""
         try:
+            await self._ask(request)
+        except Exception as error:  # any: not even a fault of ours may take the terminal, and the draft with it
+            self._view.fail(in_words(error))
+
+    def stop(self) -> None:
+        """Say that the user stopped the answer."""
+        if self._exchange.answer:
+            self._view.end(STOPPED)
+        else:
+            self._view.end(STOPPED_KEPT if self._exchange.standing_answer else STOPPED_EMPTY)
+
+    async def _ask(self, request: ChatRequest) -> None:
+        try:
             await load(self._service, self._status)
             async with aclosing(self._service.chat(request)) as events:
                 async for event in events:
                     self._take(event)
             if not self._is_finished:
                 self._view.fail(f"{UNFINISHED} {RETRY}")
-        except Exception as error:  # any: not even a fault of ours may take the terminal, and the draft with it
-            self._view.fail(in_words(error))
         finally:
             await self._view.finish()
-
-    def stop(self) -> None:
-        """Say that the user stopped the answer."""
-        self._view.end(STOPPED if self._exchange.answer else STOPPED_EMPTY)
 
     def _take(self, event: Event) -> None:
         self._status.take(event)

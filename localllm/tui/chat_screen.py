@@ -16,6 +16,7 @@ from localllm.tui.status import StatusLine
 from localllm.tui.text import clean
 from localllm.tui.transcript import Transcript
 from localllm.tui.turn import Turn
+from localllm.types import ChatRequest
 
 BUSY = "Still answering. Esc stops it; your draft stays."
 ANSWER = "answer"  # group of the worker that answers
@@ -89,7 +90,7 @@ class ChatScreen(Screen[None]):
         self._conversation = Conversation(self._conversation.system)
         self._turn = None
         self._transcript.clear()
-        self._status.show_usage(None)
+        self._status.forget()
         self.refresh_bindings()
 
     def action_copy_answer(self) -> None:
@@ -127,13 +128,13 @@ class ChatScreen(Screen[None]):
     def _begin(self, exchange: Exchange, turn: Turn, mounted: AwaitMount) -> None:
         self._transcript.forgive()
         self._answering = Answering(self._service, exchange, turn.answer, self._status)
-        self.run_worker(self._answer(self._answering, mounted), group=ANSWER)
+        self.run_worker(self._answer(self._answering, self._conversation.request(), mounted), group=ANSWER)
         self.refresh_bindings()
 
-    async def _answer(self, answering: Answering, mounted: AwaitMount) -> None:
+    async def _answer(self, answering: Answering, request: ChatRequest, mounted: AwaitMount) -> None:
         try:
             await mounted
-            await answering.run(self._conversation.request())
+            await answering.run(request)
         finally:
             self._release(answering)
 
@@ -141,6 +142,7 @@ class ChatScreen(Screen[None]):
         if self._answering is answering:  # else it was stopped, and another may be running by now
             self._answering = None
             self._status.show_activity("")
+            self._prompt.unhint(BUSY)
             self.refresh_bindings()
 
     async def _load(self) -> None:

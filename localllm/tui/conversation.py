@@ -11,6 +11,14 @@ class Exchange:
 
     question: str
     answer: str = ""
+    before: "Exchange | None" = None  # what a retry takes the place of
+
+    @property
+    def standing_answer(self) -> str:
+        """What counts: a retry that was stopped before its first word takes no answer's place."""
+        if self.answer.strip() or self.before is None:
+            return self.answer
+        return self.before.standing_answer
 
 
 @dataclass(slots=True)
@@ -25,14 +33,10 @@ class Conversation:
     exchanges: list[Exchange] = field(default_factory=list)
 
     @property
-    def last(self) -> Exchange | None:
-        """The latest exchange."""
-        return self.exchanges[-1] if self.exchanges else None
-
-    @property
     def last_answer(self) -> str:
         """The latest answer that has text."""
-        return next((exchange.answer for exchange in reversed(self.exchanges) if exchange.answer), "")
+        answers = (exchange.standing_answer for exchange in reversed(self.exchanges))
+        return next((answer for answer in answers if answer), "")
 
     def ask(self, question: str) -> Exchange:
         """Begin an exchange."""
@@ -41,13 +45,16 @@ class Conversation:
 
     def ask_again(self) -> Exchange:
         """Begin the last exchange anew, in place of what it had; there must be one."""
-        return self.ask(self.exchanges.pop().question)
+        before = self.exchanges.pop()
+        self.exchanges.append(Exchange(before.question, before=before))
+        return self.exchanges[-1]
 
     def request(self) -> ChatRequest:
         """What to send for the last question."""
         *earlier, last = self.exchanges
         messages = [Message("system", self.system)] if self.system else []
         for exchange in earlier:
-            if exchange.answer.strip():
-                messages += [Message("user", exchange.question), Message("assistant", exchange.answer)]
+            answer = exchange.standing_answer
+            if answer.strip():
+                messages += [Message("user", exchange.question), Message("assistant", answer)]
         return ChatRequest(messages=(*messages, Message("user", last.question)))

@@ -16,7 +16,8 @@ MOST_PLAIN_LINES = 200
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 _ITEM = re.compile(r"(?:[-*+]|(?P<number>\d{1,9})[.)])[ \t]+\S")
 _FENCE = re.compile(r"\s*(?P<marks>`{3,}|~{3,})(?P<rest>.*)")
-_UNDECIDED = re.compile(r"\s*(?:[-*+]|\d{1,9}[.)]?)?[ \t]*|\s*(?:`+|~+)")  # may still become any of the above
+# The start of a line that may still become any of the above; a fence is known by its whole line.
+_UNDECIDED = re.compile(r"\s*(?:(?:[-*+]|\d{1,9}[.)]?)?[ \t]*|`{1,2}|~{1,2}|`{3}.*|~{3}.*)")
 
 
 class Piece(NamedTuple):
@@ -109,6 +110,7 @@ class Paginator:
             return
         marks = fence["marks"]
         if not self._fence:
-            self._fence = marks
+            is_inline = marks[0] == "`" and "`" in fence["rest"]  # ```so```
+            self._fence = "" if is_inline else marks
         elif marks.startswith(self._fence) and not fence["rest"].strip():
             self._fence = ""

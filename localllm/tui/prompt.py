@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from textual import events, on
 from textual.actions import SkipAction
+from textual.binding import Binding
 from textual.content import Content
 from textual.widgets import TextArea
 
@@ -12,6 +13,10 @@ from localllm.tui.recall import Recall
 from localllm.tui.text import clean
 
 PLACEHOLDER = "Ask anything, or /help"
+
+_EDITING: dict[str, list[str]] = {}  # actions of the text area by key
+for _binding in Binding.make_bindings(TextArea.BINDINGS):
+    _EDITING.setdefault(_binding.key, []).append(_binding.action)
 
 
 class Prompt(TextArea):
@@ -22,17 +27,31 @@ class Prompt(TextArea):
         # A call and no message: keys that come while a message travels would be cleared with what was sent.
         self._send = send
         self._recall = Recall()
+        self._hint = ""
 
     def hint(self, text: str) -> None:
         """Say something on the lower border; it goes when the user types on."""
+        self._hint = text
         self.border_subtitle = Content(text)
 
+    def unhint(self, text: str) -> None:
+        """Take back a hint that no longer holds, unless another stands there by now."""
+        if self._hint == text:
+            self.hint("")
+
     async def on_key(self, event: events.Key) -> None:
-        """Keys of the table. No bindings: those with priority overtake characters typed just before."""
+        """Keys of the table, and those that edit, in the order typed.
+
+        Not by bindings: those with priority overtake characters typed just before, and the others come after
+        characters typed just after, so that Enter would send what Backspace was about to take away.
+        """
         command = PROMPT_KEYS.get(event.key)
-        if command is not None and await self.app.run_action(command.action, self):
-            event.prevent_default()
-            event.stop()
+        actions = [command.action] if command else []
+        for action in (*actions, *_EDITING.get(event.key, ())):
+            if await self.app.run_action(action, self):
+                event.prevent_default()
+                event.stop()
+                return
 
     def action_send(self) -> None:
         """Hand the text over."""
@@ -84,5 +103,6 @@ class Prompt(TextArea):
         """Paste what is safe to show: text copied from a terminal may carry escape sequences."""
         event.prevent_default()
         event.stop()
-        result = self.replace(clean(event.text), *self.selection, maintain_selection_offset=False)
+        text = event.text.replace("\r\n", "\n").replace("\r", "\n")  # terminals send line ends as the Enter key's
+        result = self.replace(clean(text), *self.selection, maintain_selection_offset=False)
         self.move_cursor(result.end_location)

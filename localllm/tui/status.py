@@ -28,7 +28,8 @@ class StatusLine(Widget):
         super().__init__()
         self._model: ModelInfo | None = None
         self._activity = ""
-        self._usage: Usage | None = None
+        self._used_tokens = 0  # of the context
+        self._usage: Usage | None = None  # of the last answer; none while one is on its way
 
     def show_model(self, model: ModelInfo) -> None:
         """Show this model, and its engine if it is loaded."""
@@ -41,20 +42,20 @@ class StatusLine(Widget):
             self._activity = text
             self.refresh()
 
-    def show_usage(self, usage: Usage | None) -> None:
-        """Show what the last answer cost; None: there is none."""
-        self._usage = usage
-        self.refresh()
+    def forget(self) -> None:
+        """Show no answer's numbers."""
+        self._count(0, None)
 
     def take(self, event: Event) -> None:
         """Show what an event of an answer tells."""
         match event:
             case PromptProgress(done_tokens=done, total_tokens=total):
                 self.show_activity(f"reading {done}/{total}")
+                self._count(total, None)
             case TextDelta():
                 self.show_activity("answering")
             case Finished(usage=usage):
-                self.show_usage(usage)
+                self._count(usage.prompt_tokens + usage.completion_tokens, usage)
 
     @property
     def context_tokens(self) -> int:
@@ -68,6 +69,10 @@ class StatusLine(Widget):
             Content.styled(part.text, part.style) for part in fitting(self._parts(), self.content_size.width)
         )
 
+    def _count(self, used_tokens: int, usage: Usage | None) -> None:
+        self._used_tokens, self._usage = used_tokens, usage
+        self.refresh()
+
     def _parts(self) -> list[Part]:
         model, usage = self._model, self._usage
         engine = model.engine if model else None
@@ -75,20 +80,19 @@ class StatusLine(Widget):
         parts.append(Part(2, model.id if model else NO_MODEL, "bold"))
         if engine:
             parts.append(Part(5, f"{engine.engine}/{engine.device}"))
-            parts.append(context_part(usage, engine.context_tokens))
+            parts.append(context_part(self._used_tokens, engine.context_tokens))
         if usage:
             parts.append(Part(3, f"{usage.tokens_per_second:.1f} tok/s"))
             parts.append(Part(4, f"first token {usage.first_token_seconds:.2f} s"))
         return parts
 
 
-def context_part(usage: Usage | None, context_tokens: int) -> Part:
+def context_part(used: int, context_tokens: int) -> Part:
     """How full the context is, in words once it is nearly full."""
-    used = usage.prompt_tokens + usage.completion_tokens if usage else 0
     share = used / context_tokens
     if share >= NEARLY_FULL:
         return Part(1, f"context {share:.0%} full, /clear starts anew", "$text-warning bold")
-    return Part(1, f"context {_count(used)}/{_count(context_tokens)} ({share:.0%})")
+    return Part(1, f"context {_short(used)}/{_short(context_tokens)} ({share:.0%})")
 
 
 def fitting(parts: list[Part], width: int) -> list[Part]:
@@ -99,5 +103,5 @@ def fitting(parts: list[Part], width: int) -> list[Part]:
     return kept
 
 
-def _count(number: int) -> str:
+def _short(number: int) -> str:
     return str(number) if number < 1000 else f"{number / 1000:.1f}k"

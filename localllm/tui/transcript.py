@@ -7,7 +7,7 @@ from textual.widgets import Static
 from localllm.tui.text import clean
 from localllm.tui.turn import Turn
 
-GREETING = "[b $primary]localllm[/]  Enter sends · Ctrl+J new line · Esc stops · F1 help"
+GREETING = "[b $primary]localllm[/]  Enter sends · Ctrl+J new line · F1 help"  # one line at 60 columns
 
 
 class Transcript(VerticalScroll, can_focus=False):  # the prompt keeps the focus, so that typing is never lost
@@ -39,6 +39,15 @@ class Transcript(VerticalScroll, can_focus=False):  # the prompt keeps the focus
     def follow(self) -> None:
         """Scroll to the newest text, and go with it."""
         self.scroll_end(animate=False)
+
+    def release_anchor(self) -> None:
+        """Stop following, unless this scrolls on at the end: no wish to leave it, but Textual lets go all the same."""
+        super().release_anchor()
+        self.call_after_refresh(self._stay_at_end)
+
+    def _stay_at_end(self) -> None:
+        if self.scroll_target_y >= self.max_scroll_y:
+            self.anchor()
 
     def clear(self) -> None:
         """Forget every turn."""

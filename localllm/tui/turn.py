@@ -13,7 +13,7 @@ WAITING = "…"
 
 
 class Turn(VerticalGroup):
-    """A question, verbatim, and its answer below it; a retry adds another."""
+    """A question, as it was typed, and its answer below it; a retry adds another."""
 
     def __init__(self, question: str) -> None:
         super().__init__()
@@ -22,7 +22,7 @@ class Turn(VerticalGroup):
 
     def compose(self) -> ComposeResult:
         """The question and the first answer."""
-        yield Static(clean(self._question), markup=False, classes="question")
+        yield Static(clean(self._question).rstrip(), markup=False, classes="question")
         yield self.answer
 
     def add_answer(self) -> AwaitMount:

@@ -60,21 +60,23 @@ class FakeService:
         self._scripts = list(scripts) or [says("hello")]
         self._loading = list(loading)
         self._is_loaded = False
+        self._one_load = asyncio.Lock()
 
     async def models(self) -> list[ModelInfo]:
         engine = ENGINE if self._is_loaded else None
         return [ModelInfo(id="fake:1b", state="ready" if engine else "unloaded", created=0, engine=engine)]
 
     async def load(self, model: str | None = None) -> AsyncGenerator[LoadProgress, None]:
-        while self._loading:
-            step = self._loading.pop(0)
-            if isinstance(step, asyncio.Event):
-                await step.wait()
-            elif isinstance(step, LoadProgress):
-                yield step
-            elif isinstance(step, Exception):
-                raise step
-        self._is_loaded = True
+        async with self._one_load:
+            while self._loading:
+                step = self._loading.pop(0)
+                if isinstance(step, asyncio.Event):
+                    await step.wait()
+                elif isinstance(step, LoadProgress):
+                    yield step
+                elif isinstance(step, Exception):
+                    raise step
+            self._is_loaded = True
 
     async def chat(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
         self.requests.append(request)
