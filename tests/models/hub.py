@@ -85,6 +85,12 @@ class Hub:
         self._thread.join()
         self._socket.close()
 
+    def reset(self) -> None:
+        """Begin anew: no files, no faults, nothing asked; answers that are still held end."""
+        self.release()
+        self._released = threading.Event()
+        self.files, self.wheels, self.faults, self.log = {}, {}, Faults(), []
+
     def release(self) -> None:
         """Let held answers go on."""
         self._released.set()
@@ -160,12 +166,12 @@ class Hub:
 
     def _body(self, data: bytes, cut: int | None) -> Iterator[bytes]:
         """The bytes; Starlette runs this in a thread, so it may block."""
-        hold = self.faults.hold_after
+        hold, released = self.faults.hold_after, self._released
         first = min(place for place in (cut, hold, len(data)) if place is not None)
         for start in range(0, first, CHUNK_BYTES):
             yield data[start : min(start + CHUNK_BYTES, first)]
         if cut == first:
             raise ConnectionResetError("cut on purpose")
         if hold == first:
-            self._released.wait(HOLD_SECONDS)
+            released.wait(HOLD_SECONDS)
         yield data[first:]
