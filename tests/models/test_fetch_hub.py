@@ -162,6 +162,7 @@ def test_a_body_too_long_is_refused_as_soon_as_it_is(hub: Hub, store: Store, dat
 def test_a_body_too_short_is_not_taken_for_the_whole(hub: Hub, store: Store, data: bytes) -> None:
     hub.faults.body = data[:-1]
     refused(store, data)
+    assert ranges(hub) == [None, f"bytes={len(data) - 1}-"]
 
 
 def test_a_login_page_is_no_hub(hub: Hub, store: Store, data: bytes) -> None:

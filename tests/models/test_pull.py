@@ -149,6 +149,17 @@ def test_a_damaged_file_is_replaced(
     assert store.find("tiny:1m") == manifest
 
 
+def test_what_a_killed_process_left_is_cleared_whichever_source_delivers(
+    hub: Hub, here: None, store: Store, data: bytes
+) -> None:
+    part_of(store, data)
+    scratch = store.scratch_path(make_card(data).artifact.digest)
+    scratch.mkdir()
+    (scratch / "half.whl").write_bytes(b"PK")
+    assert get(store, data).source == FROM_HUB
+    assert not scratch.exists()
+
+
 def test_a_failed_pull_keeps_a_file_that_others_use(hub: Hub, here: None, store: Store, data: bytes) -> None:
     other = stored_model(store, "other:1m", b"GGUF of another")
     hub.faults.body = b"x" * len(data)
