@@ -17,7 +17,7 @@ class Message(Struct, frozen=True, omit_defaults=True):
     name: str | None = None
 
 
-class Sampling(Struct, frozen=True, kw_only=True):
+class Sampling(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How the next token is chosen and when to stop. Every value is concrete.
 
     The order in which fields act is declared in `inference/sampling.py`.

@@ -2,7 +2,7 @@
 
 A matrix product ends when its slowest thread does. With one thread per core and one core taken by another
 program, every product waits for the scheduler to give that core back: on a 2-core machine a token then took
-3 s instead of 12 ms with one thread less (docs/performance.md).
+three to four times as long as with one thread less (docs/performance.md).
 """
 
 import os
