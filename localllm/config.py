@@ -30,7 +30,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     context: Positive | None = None  # tokens for each answer with its prompt; unset: the most that fits
     parallel: Positive | None = None  # answers generated at the same time; unset: sized from memory
     threads: Positive | None = None  # CPU threads; unset: the physical cores this process may use
-    flash_attention: bool = True  # off: greedy answers do not depend on what else is running (CPU)
+    flash_attention: bool | None = None  # unset: as fits the device and the number of answers at once
     offline: bool = False  # make no connection to fetch anything
 
     @property

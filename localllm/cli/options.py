@@ -16,7 +16,7 @@ FlashAttention = Annotated[
     bool | None,
     typer.Option(
         "--flash-attention/--no-flash-attention",
-        help="Off: on a CPU, greedy answers do not depend on what else is running.",
+        help="Off: on a CPU, greedy answers do not depend on what else is running. [default: on for several at once]",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]

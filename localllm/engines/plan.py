@@ -11,4 +11,4 @@ class LoadPlan(Struct, frozen=True, kw_only=True):
     context_tokens: int | None = None
     max_jobs: int | None = None
     threads: int | None = None
-    flash_attention: bool = True
+    flash_attention: bool | None = None

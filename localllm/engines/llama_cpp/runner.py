@@ -49,7 +49,7 @@ class LlamaRunner:
             n_threads=threads,
             n_threads_batch=threads,
             kv_unified=False,
-            flash_attn_type=int(plan.flash_attention),
+            flash_attn_type=int(_flash_attention(plan, fit.jobs)),
             no_perf=True,
         )
         self._memory = lib.llama_get_memory(self._context)
@@ -102,3 +102,11 @@ class LlamaRunner:
             lib.llama_free(self._context)
             lib.llama_model_free(self._model)
             self._context = self._model = None
+
+
+def _flash_attention(plan: LoadPlan, jobs: int) -> bool:
+    """Measured on a CPU (docs/performance.md): on is faster for several answers at once, off for one with a long
+    context. On a GPU it is on."""
+    if plan.flash_attention is not None:
+        return plan.flash_attention
+    return jobs > 1 or bool(lib.llama_supports_gpu_offload())
