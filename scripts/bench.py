@@ -102,6 +102,7 @@ def main() -> None:
     with ExitStack() as stack:
         processes = [_start(stack, name, command, args, model) for name, command in servers.items()]
         targets = [asyncio.run(_ready(*process)) for process in processes]
+        targets += [asyncio.run(_running(text)) for text in args.url]
         results = asyncio.run(run_load(targets, plan, _tell))
     Console(width=130, highlight=False).print(load_table(results))
     if args.json:
@@ -122,6 +123,13 @@ def _start(
     stack.callback(process.wait)
     stack.callback(process.terminate)
     return name, f"http://127.0.0.1:{port}/v1", process, folder / "log"
+
+
+async def _running(text: str) -> Target:
+    """A server that runs already, as NAME=URL."""
+    name, _, url = text.partition("=")
+    async with httpx2.AsyncClient(trust_env=False) as client:
+        return Target(name=name, url=url, model=await first_model(client, url), extra={"ignore_eos": True})
 
 
 async def _ready(name: str, url: str, process: subprocess.Popen[bytes], log: Path) -> Target:
@@ -150,6 +158,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--model", default="smollm2:135m")
     parser.add_argument("--servers", default=",".join(SERVERS), help="comma separated; the first is the reference")
     parser.add_argument("--llama-server", metavar="PATH", help="also a llama-server binary")
+    parser.add_argument(
+        "--url", metavar="NAME=URL", action="append", default=[], help="also a server that runs already; repeatable"
+    )
     parser.add_argument("--streams", default="1,4,8", help="streams at once, comma separated")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--prompt-tokens", type=int, default=32)
