@@ -20,7 +20,7 @@ from localllm.types import Sampling
 
 COLDEST = 1e-3  # a lower temperature draws as this one does: the likeliest token, or one of those equally likely
 BLOCK = 256
-TIERS = (1e-3, 1e-5)  # probabilities to look above for a nucleus
+TIERS = (1e-3, 1e-4, 1e-5)  # probabilities to look above for a nucleus
 
 TokenIds = NDArray[np.intp]
 
