@@ -20,9 +20,9 @@ import httpx2
 import msgspec
 from rich.console import Console
 
-from localllm.bench.client import Target, first_model
-from localllm.bench.load import LevelResult, LoadPlan, run_load
-from localllm.bench.tables import load_table
+from localllm.bench.client import Target, find_target, first_target
+from localllm.bench.load import LoadPlan, run_load
+from localllm.bench.tables import level_line, load_table
 from localllm.cli.compose import bring
 from localllm.config import load_settings
 from localllm.devices.cpu import usable_cores
@@ -102,8 +102,8 @@ def main() -> None:
     with ExitStack() as stack:
         processes = [_start(stack, name, command, args, model) for name, command in servers.items()]
         targets = [asyncio.run(_ready(*process)) for process in processes]
-        targets += [asyncio.run(_running(text)) for text in args.url]
-        results = asyncio.run(run_load(targets, plan, _tell))
+        targets += [asyncio.run(find_target(text)) for text in args.url]
+        results = asyncio.run(run_load(targets, plan, lambda result: print(level_line(result), file=sys.stderr)))
     Console(width=130, highlight=False).print(load_table(results))
     if args.json:
         Path(args.json).write_bytes(msgspec.json.encode(results))
@@ -125,13 +125,6 @@ def _start(
     return name, f"http://127.0.0.1:{port}/v1", process, folder / "log"
 
 
-async def _running(text: str) -> Target:
-    """A server that runs already, as NAME=URL."""
-    name, _, url = text.partition("=")
-    async with httpx2.AsyncClient(trust_env=False) as client:
-        return Target(name=name, url=url, model=await first_model(client, url), extra={"ignore_eos": True})
-
-
 async def _ready(name: str, url: str, process: subprocess.Popen[bytes], log: Path) -> Target:
     """The server once it lists its models; a llama-server does so while it still loads, so /health is asked too."""
     deadline = time.monotonic() + START_SECONDS
@@ -140,17 +133,11 @@ async def _ready(name: str, url: str, process: subprocess.Popen[bytes], log: Pat
             try:
                 health = await client.get(url.removesuffix("/v1") + "/health")
                 if health.status_code != 503:
-                    model = await first_model(client, url)
-                    return Target(name=name, url=url, model=model, extra={"ignore_eos": True})
+                    return await first_target(client, name, url)
             except (RemoteError, httpx2.HTTPError):
                 pass
             await asyncio.sleep(0.2)
     raise SystemExit(f"{name} did not start: {log.read_text(errors='replace')[-2000:]}")
-
-
-def _tell(result: LevelResult) -> None:
-    failed = f", {result.failures} failed: {result.failure[:80]}" if result.failures else ""
-    print(f"{result.streams} streams, {result.target}: {result.total_rate:.1f} tokens/s{failed}", file=sys.stderr)
 
 
 def _arguments() -> argparse.Namespace:

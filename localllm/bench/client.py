@@ -1,15 +1,13 @@
 """One streamed chat request to an OpenAI-compatible server, with the time of every delta."""
 
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 
 import httpx2
 import msgspec
 from msgspec import Struct
 
 from localllm.errors import RemoteError
-
-JsonObject = Mapping[str, object]
 
 
 class Target(Struct, frozen=True, kw_only=True):
@@ -27,7 +25,6 @@ class Sample(Struct, frozen=True, kw_only=True):
     start: float
     arrivals: list[float]  # of every delta with text
     completion_tokens: int
-    cached_tokens: int
 
     @property
     def first_token_seconds(self) -> float:
@@ -49,13 +46,8 @@ class _Choice(Struct):
     delta: _Delta | None = None
 
 
-class _PromptDetails(Struct):
-    cached_tokens: int | None = None
-
-
 class _Usage(Struct):
     completion_tokens: int = 0
-    prompt_tokens_details: _PromptDetails | None = None
 
 
 class _Chunk(Struct):
@@ -88,13 +80,20 @@ async def ask(client: httpx2.AsyncClient, target: Target, messages: list[dict[st
             arrivals.append(time.perf_counter())
     if not arrivals:
         raise RemoteError(f"{target.name} answered without any text")
-    cached = usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else 0
-    return Sample(
-        start=start,
-        arrivals=arrivals,
-        completion_tokens=usage.completion_tokens or len(arrivals),
-        cached_tokens=cached or 0,
-    )
+    return Sample(start=start, arrivals=arrivals, completion_tokens=usage.completion_tokens or len(arrivals))
+
+
+async def find_target(text: str) -> Target:
+    """The server that [NAME=]URL means, which runs already, with the first model it lists. Raises RemoteError."""
+    name, is_named, url = text.partition("=")
+    url = (url if is_named else text).rstrip("/")
+    async with httpx2.AsyncClient(trust_env=False) as client:
+        return await first_target(client, name if is_named else url, url)
+
+
+async def first_target(client: httpx2.AsyncClient, name: str, url: str) -> Target:
+    """The first model a server lists, its answers running to their full length. Raises RemoteError."""
+    return Target(name=name, url=url, model=await first_model(client, url), extra={"ignore_eos": True})
 
 
 async def first_model(client: httpx2.AsyncClient, url: str) -> str:
@@ -113,7 +112,7 @@ async def first_model(client: httpx2.AsyncClient, url: str) -> str:
         raise RemoteError(f"{url}/models: {error}; is the server running?") from error
 
 
-async def _chunks(client: httpx2.AsyncClient, target: Target, body: JsonObject) -> AsyncGenerator[_Chunk, None]:
+async def _chunks(client: httpx2.AsyncClient, target: Target, body: dict[str, object]) -> AsyncGenerator[_Chunk, None]:
     try:
         async with client.stream(
             "POST",

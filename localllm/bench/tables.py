@@ -9,6 +9,12 @@ from localllm.bench.load import LevelResult
 from localllm.bench.model import ModelResult
 
 
+def level_line(result: LevelResult) -> str:
+    """One result, for whoever waits for the table."""
+    failed = f", {result.failures} failed: {result.failure}" if result.failures else ""
+    return f"{result.streams} streams, {result.target}: {result.total_rate:.1f} tokens/s{failed}"
+
+
 def load_table(results: Sequence[LevelResult]) -> Table:
     """Medians of each target at each level, and their ratio to the first target."""
     table = Table(box=None, pad_edge=False)

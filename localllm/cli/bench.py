@@ -10,7 +10,6 @@ from localllm.config import Settings, load_settings
 from localllm.errors import ConfigError
 
 if TYPE_CHECKING:
-    from localllm.bench.client import Target
     from localllm.bench.load import LevelResult, LoadPlan
     from localllm.bench.model import ModelResult
 
@@ -78,26 +77,12 @@ async def _model(settings: Settings, prompt_tokens: int, answer_tokens: int, rep
 
 
 async def _load(urls: list[str], plan: "LoadPlan") -> "list[LevelResult]":
+    from localllm.bench.client import find_target
     from localllm.bench.load import run_load
+    from localllm.bench.tables import level_line
     from localllm.cli.talk import say
 
-    def told(result: "LevelResult") -> None:
-        failed = f", {result.failures} failed: {result.failure}" if result.failures else ""
-        say(f"{result.streams} streams, {result.target}: {result.total_rate:.1f} tokens/s{failed}")
-
-    return await run_load([await _target(text) for text in urls], plan, told)
-
-
-async def _target(text: str) -> "Target":
-    import httpx2
-
-    from localllm.bench.client import Target, first_model
-
-    name, is_named, url = text.partition("=")
-    url = (url if is_named else text).rstrip("/")
-    async with httpx2.AsyncClient(trust_env=False) as client:
-        model = await first_model(client, url)
-    return Target(name=name if is_named else url, url=url, model=model, extra={"ignore_eos": True})
+    return await run_load([await find_target(url) for url in urls], plan, lambda result: say(level_line(result)))
 
 
 def _levels(text: str) -> tuple[int, ...]:
