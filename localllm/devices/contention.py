@@ -5,10 +5,11 @@ program, every product waits for the scheduler to give that core back: on a 2-co
 three to four times as long as with one thread less (docs/performance.md).
 """
 
-import os
 import time
 
 import psutil
+
+from localllm.devices.cpu import usable_processors
 
 WINDOW_SECONDS = 0.2  # the kernel counts in ticks of 10 ms or so
 TOLERATED_CORES = 0.5  # others may take so much before a thread is given up
@@ -18,8 +19,8 @@ class CoreMeter:
     """Measures, between two calls, what other programs took of the cores that this process may use."""
 
     def __init__(self) -> None:
-        self._cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
-        self.cores = len(self._cpus) if self._cpus else os.cpu_count() or 1
+        self._processors = usable_processors()
+        self.cores = len(self._processors)
         self.restart()
 
     def elapsed_seconds(self) -> float:
@@ -39,7 +40,7 @@ class CoreMeter:
 
     def _busy_seconds(self) -> float:
         times = psutil.cpu_times(percpu=True)
-        mine = times if self._cpus is None else [times[cpu] for cpu in self._cpus if cpu < len(times)]
+        mine = [times[number] for number in self._processors if number < len(times)]
         return float(sum(sum(cpu) - cpu.idle - getattr(cpu, "iowait", 0.0) - _counted_twice(cpu) for cpu in mine))
 
 

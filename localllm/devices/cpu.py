@@ -14,12 +14,19 @@ def usable_cores() -> int:
 
     Two hyper-threads of one core share the units that matrix products keep busy, so they count once.
     """
-    affinity = _affinity_count()
+    affinity = len(usable_processors())
     logical = psutil.cpu_count(logical=True) or affinity
     physical = psutil.cpu_count(logical=False) or logical
     cores = max(1, round(affinity * physical / logical))
     quota = _cgroup_cores()
     return max(1, min(cores, quota)) if quota else cores
+
+
+def usable_processors() -> list[int]:
+    """Numbers of the logical processors that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
 
 
 def available_memory_bytes() -> int:
@@ -40,12 +47,6 @@ def peak_memory_bytes() -> int:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # bytes on macOS, KiB elsewhere
-
-
-def _affinity_count() -> int:
-    if hasattr(os, "sched_getaffinity"):  # Linux
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _cgroup_cores() -> int | None:

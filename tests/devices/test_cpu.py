@@ -17,7 +17,7 @@ def test_there_is_at_least_one_core_and_no_more_than_the_machine_has() -> None:
 def test_a_containers_quota_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quota: str, most: int) -> None:
     (tmp_path / "cpu.max").write_text(quota)
     monkeypatch.setattr(cpu, "_CGROUP_CPU", str(tmp_path / "cpu.max"))
-    monkeypatch.setattr(cpu, "_affinity_count", lambda: 64)
+    monkeypatch.setattr(cpu, "usable_processors", lambda: list(range(64)))
     monkeypatch.setattr(psutil, "cpu_count", lambda logical=True: 64)
     assert cpu.usable_cores() == most
 
@@ -26,7 +26,7 @@ def test_a_containers_quota_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_without_a_quota_all_physical_cores_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quota: str) -> None:
     (tmp_path / "cpu.max").write_text(quota)
     monkeypatch.setattr(cpu, "_CGROUP_CPU", str(tmp_path / "cpu.max"))
-    monkeypatch.setattr(cpu, "_affinity_count", lambda: 16)
+    monkeypatch.setattr(cpu, "usable_processors", lambda: list(range(16)))
     monkeypatch.setattr(psutil, "cpu_count", lambda logical=True: 16 if logical else 8)
     assert cpu.usable_cores() == 8
 
