@@ -16,9 +16,10 @@ Body = TypeVar("Body", bound=msgspec.Struct)
 Neutral = tuple[object, ...]  # the values of a field that ask for nothing
 
 _AT = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
-_UNKNOWN = re.compile(r"^Object contains unknown field `(?P<name>[^`]*)`")
-
-_MISSING = re.compile(r"missing required field `(?P<name>[^`]*)`")
+_NAMING = {  # messages that name the field themselves
+    "unknown": re.compile(r"^Object contains unknown field `(?P<name>[^`]*)`"),
+    "missing": re.compile(r"missing required field `(?P<name>[^`]*)`"),
+}
 
 
 async def read_body(request: Request) -> bytes:
@@ -82,12 +83,9 @@ def _named(message: str) -> InvalidRequest:
     at = _AT.search(message)
     path = at["path"] if at else ""
     text = message[: at.start()] if at else message
-    unknown = _UNKNOWN.match(text)
-    if unknown:
-        path = f"{path}.{unknown['name']}".lstrip(".")
-        return InvalidRequest(f"unknown field: {path}", param=path)
-    missing = _MISSING.search(text)
-    if missing:
-        path = f"{path}.{missing['name']}".lstrip(".")
-        return InvalidRequest(f"missing field: {path}", param=path)
+    for fault, pattern in _NAMING.items():
+        named = pattern.search(text)
+        if named:
+            path = f"{path}.{named['name']}".lstrip(".")
+            return InvalidRequest(f"{fault} field: {path}", param=path)
     return InvalidRequest(f"{path}: {text}" if path else text, param=path or None)
