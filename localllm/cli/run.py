@@ -73,7 +73,7 @@ async def _answer(request: "ChatRequest", settings: Settings, *, is_json: bool, 
 
     local = bring(settings.model, settings)
     service = make_service([local], settings, jobs=1)
-    shown = Cleaner().feed if sys.stdout.isatty() else str  # a model's text must not drive the terminal
+    cleaner = Cleaner() if sys.stdout.isatty() else None  # a model's text must not drive the terminal
     end: Finished | None = None
     parts: list[str] = []
     try:
@@ -83,10 +83,12 @@ async def _answer(request: "ChatRequest", settings: Settings, *, is_json: bool, 
                 if isinstance(event, TextDelta):
                     parts.append(event.text)
                     if not is_json:
-                        print(shown(event.text), end="", flush=True)
+                        print(cleaner.feed(event.text) if cleaner else event.text, end="", flush=True)
                 elif isinstance(event, Finished):
                     end = event
     finally:
+        if cleaner:
+            print(cleaner.finish(), end="")
         if parts and not is_json and not parts[-1].endswith("\n"):
             print(flush=True)
         await service.close()

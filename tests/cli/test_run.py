@@ -151,13 +151,18 @@ def test_a_reader_that_goes_away_is_no_disaster() -> None:
 
 
 @POSIX
-def test_on_a_terminal_a_models_text_cannot_drive_it() -> None:
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("plain \x1b[31mred\x1b]0;title\x07 end", [b"plain", b"red", b"end"]),
+        ("what is held back comes\x1b[3", [b"what", b"is", b"held", b"back", b"comes[3"]),
+    ],
+)
+def test_on_a_terminal_a_models_text_cannot_drive_it(said: str, words: list[bytes]) -> None:
     ours, theirs = os.openpty()
-    with subprocess.Popen(
-        [*RUN, "--model", "echo", "plain \x1b[31mred\x1b]0;title\x07 end"], stdin=subprocess.DEVNULL, stdout=theirs
-    ) as process:
+    with subprocess.Popen([*RUN, "--model", "echo", said], stdin=subprocess.DEVNULL, stdout=theirs) as process:
         assert process.wait(timeout=30) == 0
     shown = os.read(ours, 1000)
     os.close(ours)
     os.close(theirs)
-    assert shown.split() == [b"plain", b"red", b"end"]
+    assert shown.split() == words
