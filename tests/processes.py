@@ -1,16 +1,33 @@
-"""`localllm serve` as a process of its own."""
+"""`localllm` as a process of its own."""
 
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
 import psutil
 from msgspec import Struct
 
-START_SECONDS = 60
+LOCALLLM = [sys.executable, "-m", "localllm"]
+SECONDS = 100  # after which a command is taken to hang
+Done = subprocess.CompletedProcess[str]
+
+
+def localllm(*arguments: str, stdin: str | None = None, environment: Mapping[str, str] = os.environ) -> Done:
+    """Run a verb to its end. Without `stdin` there is an empty one, as under a service manager."""
+    return subprocess.run(
+        [*LOCALLLM, *arguments],
+        input=stdin,
+        stdin=subprocess.DEVNULL if stdin is None else None,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=SECONDS,
+        check=False,
+        env=dict(environment),
+    )
 
 
 class ServerProcess(Struct):
@@ -28,7 +45,7 @@ class ServerProcess(Struct):
 @contextmanager
 def serving(*options: str, **environment: str) -> Generator[ServerProcess, None, None]:
     """A server on a free port, ready to answer; killed at the end if it still runs."""
-    command = [sys.executable, "-m", "localllm", "serve", "--port", "0", *options]
+    command = [*LOCALLLM, "serve", "--port", "0", *options]
     with subprocess.Popen(
         command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | environment
     ) as process:

@@ -1,17 +1,14 @@
 """`localllm bench` as a script sees it."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
-from tests.processes import serving
+from tests.processes import Done, localllm, serving
 
 
-def bench(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "localllm", "bench", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+def bench(*arguments: str) -> Done:
+    return localllm("bench", *arguments)
 
 
 def test_a_model_on_this_machine() -> None:

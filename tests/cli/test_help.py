@@ -6,14 +6,10 @@ import sys
 import pytest
 
 from localllm import __version__
+from tests.processes import localllm
 
 VERBS = ("run", "chat", "serve", "list", "pull", "rm", "bench")
 HEAVY = ("llama_cpp", "numpy", "textual", "starlette", "uvicorn", "httpx2", "huggingface_hub", "jinja2")
-
-
-def localllm(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "localllm", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
 def loaded(code: str) -> set[str]:

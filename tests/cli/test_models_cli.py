@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,29 +14,21 @@ import pytest
 from localllm.cli.rows import model_rows
 from localllm.models.catalog import Catalog
 from localllm.models.store import Store
+from tests import processes
 from tests.models.cards import stored_model
 from tests.models.child import clean_environment
 from tests.models.hub import CHUNK_BYTES, Hub
+from tests.processes import LOCALLLM, Done
 
-LOCALLLM = [sys.executable, "-m", "localllm"]
 STARTER = "smollm2:135m"
 ROW = ["name", "quant", "size_bytes", "license", "is_here", "source", "sha256"]
 MANIFEST = {"name", "source", "license", "created", "defaults", "file"}
-Done = subprocess.CompletedProcess[str]
 
 
 def localllm(*arguments: str, home: Path, **environment: str) -> Done:
     """Run it; whatever it does, a mistake is told without a traceback, and on stderr alone."""
-    done = subprocess.run(
-        [*LOCALLLM, *arguments],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=60,
-        check=False,
-        env=clean_environment(home, LOCALLLM_HOME=str(home), **environment),
-    )
+    whole = clean_environment(home, LOCALLLM_HOME=str(home), **environment)
+    done = processes.localllm(*arguments, environment=whole)
     assert "Traceback" not in done.stdout + done.stderr
     assert done.returncode == 0 or done.stdout == ""
     return done

@@ -4,30 +4,20 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 
-RUN = [sys.executable, "-m", "localllm", "run"]
+from tests.processes import LOCALLLM, Done, localllm
+
+RUN = [*LOCALLLM, "run"]
 POSIX = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 
 
-def run(*arguments: str, stdin: str | None = None, **environment: str) -> "subprocess.CompletedProcess[str]":
-    """Without `stdin` there is an empty one, as under a service manager."""
-    return subprocess.run(
-        [*RUN, *arguments],
-        input=stdin,
-        stdin=subprocess.DEVNULL if stdin is None else None,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=60,
-        check=False,
-        env=os.environ | environment,
-    )
+def run(*arguments: str, stdin: str | None = None, **environment: str) -> Done:
+    return localllm("run", *arguments, stdin=stdin, environment=os.environ | environment)
 
 
 @pytest.mark.real_model

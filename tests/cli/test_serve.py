@@ -5,15 +5,13 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 
 import httpx2
 import psutil
 import pytest
 
-from tests.processes import ServerProcess, serving
+from tests.processes import Done, ServerProcess, localllm, serving
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 
@@ -23,11 +21,8 @@ def chat(url: str, text: str, **fields: object) -> httpx2.Response:
     return httpx2.post(f"{url}/chat/completions", json=body, timeout=60, trust_env=False)
 
 
-def refused(*options: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "localllm", "serve", *options]
-    return subprocess.run(
-        command, capture_output=True, text=True, env=os.environ | environment, timeout=60, check=False
-    )
+def refused(*options: str, **environment: str) -> Done:
+    return localllm("serve", *options, environment=os.environ | environment)
 
 
 def test_an_open_address_without_a_key_is_refused_in_one_line() -> None:

