@@ -50,6 +50,12 @@ def says(*texts: str, reason: FinishReason = "stop", cost: Usage | None = None) 
     return [PromptProgress(0, 10), *map(TextDelta, texts), Finished(reason, cost or usage())]
 
 
+def pauses(text: str, gate: asyncio.Event, *rest: str) -> list[Step]:
+    """The steps of an answer that goes on only once `gate` is set."""
+    start, *end = says(*rest)
+    return [start, TextDelta(text), gate, *end]
+
+
 class FakeService:
     """Plays one script for each chat; the last one again when they run out."""
 

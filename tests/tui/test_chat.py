@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from localllm.types import LoadProgress, Message, PromptProgress, TextDelta, Usage
-from tests.tui.fakes import FakeService, says, usage
+from localllm.types import LoadProgress, Message, PromptProgress, Usage
+from tests.tui.fakes import FakeService, pauses, says, usage
 from tests.tui.pilots import driving
 
 pytestmark = pytest.mark.anyio
@@ -67,7 +67,7 @@ async def test_reading_a_prompt_is_shown_in_numbers() -> None:
 
 async def test_text_shows_while_it_comes() -> None:
     gate = asyncio.Event()
-    service = FakeService([PromptProgress(0, 1), TextDelta("first half"), gate, *says(" second half")[1:]])
+    service = FakeService(pauses("first half", gate, " second half"))
     async with driving(service) as user:
         await user.ask("go")
         await user.shows("first half")

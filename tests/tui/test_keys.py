@@ -5,8 +5,7 @@ import asyncio
 import pytest
 
 from localllm.tui import clipboard
-from localllm.types import PromptProgress, TextDelta
-from tests.tui.fakes import FakeService, says
+from tests.tui.fakes import FakeService, pauses, says
 from tests.tui.pilots import driving
 
 pytestmark = pytest.mark.anyio
@@ -28,7 +27,7 @@ async def test_copying_by_the_terminal_where_there_is_no_tool(monkeypatch: pytes
 
 async def test_the_help_lies_over_the_chat() -> None:
     gate = asyncio.Event()
-    service = FakeService([PromptProgress(0, 1), TextDelta("slow"), gate, *says(" done")[1:]])
+    service = FakeService(pauses("slow", gate, " done"))
     async with driving(service) as user:
         await user.ask("q")
         await user.press("f1")

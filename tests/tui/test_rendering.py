@@ -6,7 +6,7 @@ import pytest
 
 from localllm.tui.pages import MOST_MARKDOWN_LINES
 from localllm.types import PromptProgress, TextDelta
-from tests.tui.fakes import FakeService, says
+from tests.tui.fakes import FakeService, pauses, says
 from tests.tui.pilots import driving
 
 pytestmark = pytest.mark.anyio
@@ -93,7 +93,7 @@ async def test_a_runaway_answer_stays_readable_and_can_be_stopped() -> None:
 
 async def test_resizing_while_an_answer_comes() -> None:
     gate = asyncio.Event()
-    service = FakeService([PromptProgress(0, 1), TextDelta("word " * 40), gate, *says("the end")[1:]])
+    service = FakeService(pauses("word " * 40, gate, "the end"))
     async with driving(service) as user:
         await user.ask("q")
         await user.shows("word")

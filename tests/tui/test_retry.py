@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from localllm.types import Message, PromptProgress, TextDelta
-from tests.tui.fakes import FakeService, Step, says
+from tests.tui.fakes import FakeService, Step, pauses, says
 from tests.tui.pilots import driving
 
 pytestmark = pytest.mark.anyio
@@ -31,7 +31,7 @@ async def test_retry_takes_the_place_of_the_answer() -> None:
 
 
 async def test_retry_is_refused_while_an_answer_runs_and_where_there_is_none() -> None:
-    service = FakeService([PromptProgress(0, 1), TextDelta("slow"), asyncio.Event()])
+    service = FakeService(pauses("slow", asyncio.Event()))
     async with driving(service) as user:
         await user.until(lambda: "Retry" not in user.footer)
         await user.ask("/retry")
@@ -79,7 +79,7 @@ async def test_a_new_chat_while_answering_stops_the_answer() -> None:
 
 
 async def test_quitting_while_answering_closes_the_service() -> None:
-    service = FakeService([PromptProgress(0, 1), TextDelta("slow"), asyncio.Event()])
+    service = FakeService(pauses("slow", asyncio.Event()))
     async with driving(service) as user:
         await user.ask("q")
         await user.shows("slow")

@@ -5,8 +5,7 @@ import asyncio
 import pytest
 from textual.events import MouseScrollUp
 
-from localllm.types import PromptProgress, TextDelta
-from tests.tui.fakes import FakeService, Step, says
+from tests.tui.fakes import FakeService, pauses, says
 from tests.tui.pilots import Driver, driving
 
 pytestmark = pytest.mark.anyio
@@ -19,8 +18,7 @@ def is_at_end(user: Driver) -> bool:
 
 def halves() -> tuple[FakeService, asyncio.Event]:
     gate = asyncio.Event()
-    script: list[Step] = [PromptProgress(0, 1), TextDelta(LINES), gate, *says(LINES, "the end")[1:]]
-    return FakeService(script, says("second answer")), gate
+    return FakeService(pauses(LINES, gate, LINES, "the end"), says("second answer")), gate
 
 
 async def test_the_newest_text_is_followed() -> None:

@@ -4,15 +4,15 @@ import asyncio
 
 import pytest
 
-from localllm.types import Message, PromptProgress, TextDelta
-from tests.tui.fakes import FakeService, says
+from localllm.types import Message, PromptProgress
+from tests.tui.fakes import FakeService, pauses, says
 from tests.tui.pilots import driving
 
 pytestmark = pytest.mark.anyio
 
 
 async def test_escape_keeps_what_has_come_and_the_draft() -> None:
-    service = FakeService([PromptProgress(0, 1), TextDelta("partial text"), asyncio.Event()], says("next"))
+    service = FakeService(pauses("partial text", asyncio.Event()), says("next"))
     async with driving(service) as user:
         await user.ask("go")
         await user.shows("partial text")
@@ -33,7 +33,7 @@ async def test_escape_keeps_what_has_come_and_the_draft() -> None:
 
 
 async def test_ctrl_c_stops_and_never_quits() -> None:
-    service = FakeService([PromptProgress(0, 1), TextDelta("partial"), asyncio.Event()])
+    service = FakeService(pauses("partial", asyncio.Event()))
     async with driving(service) as user:
         await user.ask("go")
         await user.shows("partial")
@@ -58,7 +58,7 @@ async def test_stopping_before_the_first_word() -> None:
 
 async def test_enter_while_an_answer_runs_keeps_the_draft_and_hints() -> None:
     gate = asyncio.Event()
-    service = FakeService([PromptProgress(0, 1), TextDelta("slow"), gate, *says("")[1:]])
+    service = FakeService(pauses("slow", gate))
     async with driving(service) as user:
         await user.ask("go")
         await user.shows("slow")
