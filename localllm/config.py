@@ -11,12 +11,21 @@ import platformdirs
 from msgspec import Meta, Struct
 
 from localllm.errors import ConfigError
+from localllm.types import Priority
 
 ENV_PREFIX = "LOCALLLM_"
 DEFAULT_PORT = 11500
 
 Positive = Annotated[int, Meta(ge=1)]
+NonNegative = Annotated[int, Meta(ge=0)]
 Port = Annotated[int, Meta(ge=0, le=65535)]
+
+
+class ClientKey(Struct, frozen=True, forbid_unknown_fields=True):
+    """A client's key, and how its requests rank."""
+
+    key: Annotated[str, Meta(min_length=1)]
+    priority: Priority = "interactive"
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -31,6 +40,14 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     parallel: Positive | None = None  # answers generated at the same time; unset: sized from memory
     threads: Positive | None = None  # CPU threads; unset: the physical cores this process may use
     flash_attention: bool | None = None  # unset: as fits the device and the number of answers at once
+    max_queue: NonNegative = 64  # requests that may wait for their turn; more are told to come again
+    cache_bytes: NonNegative = 2**30  # disk that `serve` may use to remember prompts it has read; 0: none
+    share_cache: bool = False  # whether a remembered prompt may serve the requests of other keys
+    volatile_lines: tuple[str, ...] = ("x-anthropic-billing-header:",)  # beginnings of system prompt lines left out
+    lookup: bool = True  # guess ahead from the text so far, where that is faster
+    draft: str = ""  # smaller model of the same vocabulary that guesses ahead; empty: none
+    lora: dict[str, str] = {}  # LoRA adapters that requests may use: path by name
+    keys: dict[str, ClientKey] = {}  # more keys, each for a client of its own: by the client's name
     offline: bool = False  # make no connection to fetch anything
 
     @property
@@ -49,7 +66,8 @@ def load_settings(environment: Mapping[str, str] | None = None, **options: objec
     for name in Settings.__struct_fields__:
         text = env.get(ENV_PREFIX + name.upper())
         if text:
-            values[name] = _convert({name: text}, f"{ENV_PREFIX}{name.upper()}", strict=False)[name]
+            source = f"{ENV_PREFIX}{name.upper()}"
+            values[name] = _convert({name: _from_text(name, text, source)}, source, strict=False)[name]
     values.update({name: value for name, value in options.items() if value is not None})
     _convert(values, "the options", strict=True)
     return Settings(**values)  # type: ignore[arg-type]  # each value was checked by msgspec above
@@ -74,6 +92,16 @@ def _from_file(path: Path) -> dict[str, object]:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
     return _convert(values, str(path), strict=True)
+
+
+def _from_text(name: str, text: str, source: str) -> object:
+    """Lists and tables are JSON in the environment."""
+    if not isinstance(getattr(Settings(), name), dict | tuple):
+        return text
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        raise ConfigError(f"{source} is not JSON: {error}") from error
 
 
 def _convert(values: Mapping[str, object], source: str, *, strict: bool) -> dict[str, object]:

@@ -14,6 +14,7 @@ LocalLLMError
 ├── EngineError             the engine failed while it worked
 │   ├── WorkerDied          its process ended; the next request starts a new one
 │   └── EngineUnavailable   the engine or its device is not installed or not usable here
+├── QueueFull               too many requests wait already; `retry_seconds` says when to come again
 ├── RemoteError             another server answered with an error, or not at all
 └── ServiceClosed           the program is shutting down
 
@@ -29,10 +30,11 @@ class LocalLLMError(Exception):
 
     code: ClassVar[str] = "internal_error"
 
-    def __init__(self, message: str, *, param: str | None = None) -> None:
+    def __init__(self, message: str, *, param: str | None = None, retry_seconds: float | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.param = param
+        self.retry_seconds = retry_seconds  # when the same request may do better; None: who knows
 
 
 class InvalidRequest(LocalLLMError):
@@ -113,6 +115,12 @@ class EngineUnavailable(EngineError):
     code = "engine_unavailable"
 
 
+class QueueFull(LocalLLMError):
+    """As many requests wait as may; `retry_seconds` says when it is worth coming again."""
+
+    code = "queue_full"
+
+
 class RemoteError(LocalLLMError):
     """Another server answered with an error, or not at all."""
 
@@ -132,6 +140,8 @@ def _tree(root: type[LocalLLMError]) -> list[type[LocalLLMError]]:
 _BY_CODE = {kind.code: kind for kind in _tree(LocalLLMError)}
 
 
-def from_code(code: str, message: str, param: str | None = None) -> LocalLLMError:
+def from_code(
+    code: str, message: str, param: str | None = None, retry_seconds: float | None = None
+) -> LocalLLMError:
     """The error that `code` names, rebuilt on this side of a process boundary."""
-    return _BY_CODE.get(code, LocalLLMError)(message, param=param)
+    return _BY_CODE.get(code, LocalLLMError)(message, param=param, retry_seconds=retry_seconds)

@@ -3,7 +3,16 @@
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
-from localllm.types import ChatRequest, Event, LoadProgress, Measurements, ModelInfo, TextRequest
+from localllm.types import (
+    ChatRequest,
+    Embeddings,
+    EmbedRequest,
+    Event,
+    LoadProgress,
+    Measurements,
+    ModelInfo,
+    TextRequest,
+)
 
 
 class ChatService(Protocol):
@@ -27,6 +36,10 @@ class ChatService(Protocol):
 
     def complete(self, request: TextRequest) -> AsyncGenerator[Event, None]:
         """Continue a text."""
+        ...
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        """A vector for each input. Cancelling the call cancels the job."""
         ...
 
     async def measure(self, model: str | None = None) -> Measurements:

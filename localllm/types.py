@@ -7,6 +7,7 @@ from msgspec.structs import asdict
 
 Role = Literal["system", "user", "assistant"]
 FinishReason = Literal["stop", "length"]
+Priority = Literal["interactive", "batch"]  # a batch job waits for, and gives way to, whoever sits and waits
 
 
 class Message(Struct, frozen=True, omit_defaults=True):
@@ -28,10 +29,26 @@ class Sampling(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     top_k: int = 0  # 0 is off
     top_p: float = 1.0
     min_p: float = 0.0
+    typical_p: float = 1.0  # 1 is off
+    top_n_sigma: float = 0.0  # 0 is off
+    xtc_probability: float = 0.0  # 0 is off
+    xtc_threshold: float = 0.1
+    dynatemp_range: float = 0.0  # temperature ± this, by the entropy; 0 is off
+    dynatemp_exponent: float = 1.0
+    mirostat: Literal[0, 2] = 0  # 2: version 2, in place of every truncation
+    mirostat_tau: float = 5.0
+    mirostat_eta: float = 0.1
     repeat_penalty: float = 1.0
+    repeat_last_n: int = 64  # tokens that repeat_penalty looks back; -1: all
     frequency_penalty: float = 0.0
     presence_penalty: float = 0.0
+    dry_multiplier: float = 0.0  # 0 is off
+    dry_base: float = 1.75
+    dry_allowed_length: int = 2
+    dry_penalty_last_n: int = -1  # tokens that DRY looks back; -1: all
+    dry_sequence_breakers: tuple[str, ...] = ("\n", ":", '"', "*")
     logit_bias: dict[int, float] = {}
+    logprobs: int | None = None  # None: none; 0 to 20: the token's own and those of so many likeliest
     seed: int | None = None
     stop: tuple[str, ...] = ()
     ignore_eos: bool = False
@@ -45,10 +62,26 @@ class SamplingChoice(Struct, frozen=True, kw_only=True, omit_defaults=True):
     top_k: int | UnsetType = UNSET
     top_p: float | UnsetType = UNSET
     min_p: float | UnsetType = UNSET
+    typical_p: float | UnsetType = UNSET
+    top_n_sigma: float | UnsetType = UNSET
+    xtc_probability: float | UnsetType = UNSET
+    xtc_threshold: float | UnsetType = UNSET
+    dynatemp_range: float | UnsetType = UNSET
+    dynatemp_exponent: float | UnsetType = UNSET
+    mirostat: Literal[0, 2] | UnsetType = UNSET
+    mirostat_tau: float | UnsetType = UNSET
+    mirostat_eta: float | UnsetType = UNSET
     repeat_penalty: float | UnsetType = UNSET
+    repeat_last_n: int | UnsetType = UNSET
     frequency_penalty: float | UnsetType = UNSET
     presence_penalty: float | UnsetType = UNSET
+    dry_multiplier: float | UnsetType = UNSET
+    dry_base: float | UnsetType = UNSET
+    dry_allowed_length: int | UnsetType = UNSET
+    dry_penalty_last_n: int | UnsetType = UNSET
+    dry_sequence_breakers: tuple[str, ...] | UnsetType = UNSET
     logit_bias: dict[int, float] | UnsetType = UNSET
+    logprobs: int | UnsetType = UNSET
     seed: int | UnsetType = UNSET
     stop: tuple[str, ...] | UnsetType = UNSET
     ignore_eos: bool | UnsetType = UNSET
@@ -65,20 +98,66 @@ class ModelDefaults(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     sampling: Sampling = Sampling()
 
 
-class ChatRequest(Struct, frozen=True, kw_only=True, tag=True):
+class Constraint(Struct, frozen=True):
+    """What the answer must match, from its first character to its last.
+
+    `source` is a JSON Schema as JSON text, a regular expression or a Lark grammar; json_object needs none.
+    """
+
+    kind: Literal["json_object", "json_schema", "regex", "lark"]
+    source: str = ""
+
+
+class AdapterUse(Struct, frozen=True):
+    """A LoRA adapter of the loaded model, and how strongly it acts."""
+
+    name: str
+    scale: float = 1.0
+
+
+class Client(Struct, frozen=True):
+    """For whom a request is done. Cached prompts are never shared between scopes."""
+
+    scope: str = ""
+    priority: Priority = "interactive"
+
+
+class Prompted(Struct, frozen=True, kw_only=True):
+    """What chats and texts have in common. `choices` answers are drawn from one prompt, read once."""
+
+    model: str | None = None  # None: the service's default model
+    sampling: SamplingChoice = SamplingChoice()
+    choices: int = 1
+    constraint: Constraint | None = None
+    adapters: tuple[AdapterUse, ...] = ()
+    client: Client = Client()
+
+
+class ChatRequest(Prompted, frozen=True, kw_only=True, tag=True):
     """Answer the last of these messages."""
 
     messages: tuple[Message, ...]
-    model: str | None = None  # None: the service's default model
-    sampling: SamplingChoice = SamplingChoice()
 
 
-class TextRequest(Struct, frozen=True, kw_only=True, tag=True):
+class TextRequest(Prompted, frozen=True, kw_only=True, tag=True):
     """Continue this text, or these token ids."""
 
     prompt: str | tuple[int, ...]
+
+
+class EmbedRequest(Struct, frozen=True, kw_only=True):
+    """A vector for each of these texts or token id lists."""
+
+    inputs: tuple[str | tuple[int, ...], ...]
     model: str | None = None
-    sampling: SamplingChoice = SamplingChoice()
+    client: Client = Client()
+
+
+class Embeddings(Struct, frozen=True, kw_only=True):
+    """One vector of length 1 for each input: float32, little-endian."""
+
+    vectors: tuple[bytes, ...]
+    prompt_tokens: int
 
 
 class Usage(Struct, frozen=True, kw_only=True):
@@ -90,6 +169,8 @@ class Usage(Struct, frozen=True, kw_only=True):
     queue_seconds: float  # waiting for a slot
     prefill_seconds: float  # from the slot to the first token
     decode_seconds: float  # from the first token to the last
+    drafted_tokens: int = 0  # guessed ahead by speculation
+    accepted_tokens: int = 0  # of those, the ones that the model itself chose
 
     @property
     def first_token_seconds(self) -> float:
@@ -110,20 +191,44 @@ class PromptProgress(Struct, frozen=True):
     total_tokens: int
 
 
+class Queued(Struct, frozen=True):
+    """The request waits for a free slot; `position` 1 is the next to get one."""
+
+    position: int
+
+
+class TopLogprob(Struct, frozen=True, array_like=True):
+    """A token that could have come, and the natural logarithm of its probability."""
+
+    piece: bytes
+    logprob: float
+
+
+class TokenLogprob(Struct, frozen=True, array_like=True):
+    """A token of the answer, and the likeliest tokens in its place, likeliest first."""
+
+    piece: bytes
+    logprob: float
+    top: tuple[TopLogprob, ...] = ()
+
+
 class TextDelta(Struct, frozen=True):
-    """More text; never part of a character."""
+    """More text; never part of a character. `logprobs` are of the tokens that it is made of."""
 
     text: str
+    choice: int = 0
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 class Finished(Struct, frozen=True):
-    """The last event of an answer that ended well."""
+    """The last event of a choice that ended well. The last of several choices' is the last of the answer."""
 
     reason: FinishReason
     usage: Usage
+    choice: int = 0
 
 
-Event = PromptProgress | TextDelta | Finished
+Event = Queued | PromptProgress | TextDelta | Finished
 
 
 class LoadProgress(Struct, frozen=True):
@@ -148,6 +253,8 @@ class EngineInfo(Struct, frozen=True, kw_only=True):
     sampling: frozenset[str]  # names of the `Sampling` fields it honours
     has_chat_template: bool
     load_seconds: float
+    adapters: tuple[str, ...] = ()  # names of the LoRA adapters that a request may use
+    embedding_width: int | None = None  # of its vectors; None: it does not embed
 
 
 class Measurements(Struct, frozen=True, tag=True):

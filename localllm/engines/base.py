@@ -1,7 +1,7 @@
 """What an engine, a runner and a tokenizer are, and the batch that passes between them."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from msgspec import Struct
@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from localllm.engines.job import Delta, Job
 from localllm.engines.plan import LoadPlan
-from localllm.types import EngineInfo
+from localllm.types import AdapterUse, EngineInfo
 
 Logits = NDArray[np.float32]
+Vectors = NDArray[np.float32]
 TokenArray = NDArray[np.int32]
 
 
@@ -74,14 +75,14 @@ class Batch:
         """Drop every row."""
         self.size = self.outputs = 0
 
-    def add(self, slot: int, start: int, tokens: Sequence[int] | TokenArray, *, logits: bool) -> None:
-        """Append `tokens` at positions `start`… of `slot`; `logits` asks for those after the last one."""
+    def add(self, slot: int, start: int, tokens: Sequence[int] | TokenArray, *, logits: int) -> None:
+        """Append `tokens` at positions `start`… of `slot`; ask for the logits after the last `logits` of them."""
         first, last = self.size, self.size + len(tokens)
         self.tokens[first:last] = tokens
         self.positions[first:last] = np.arange(start, start + len(tokens), dtype=np.int32)
         self.slots[first:last] = slot
         self.wants_logits[first:last] = False
-        self.wants_logits[last - 1] = logits
+        self.wants_logits[last - logits : last] = True
         self.size = last
         self.outputs += logits
 
@@ -98,6 +99,8 @@ class RunnerInfo(Struct, frozen=True, kw_only=True):
     chunk_tokens: int  # of a prompt that are worth reading at once
     threads: int
     load_seconds: float
+    can_rewind: bool = True  # whether `trim` can drop the last tokens of a slot
+    state_key: str = ""  # states that `save` makes fit runners with the same key
 
 
 class Runner(Protocol):
@@ -128,8 +131,52 @@ class Runner(Protocol):
         """Keep the first `tokens` of a slot's KV; returns how many were kept: 0 where it cannot rewind."""
         ...
 
+    def save(self, slot: int) -> bytes | None:
+        """A slot's KV, for `restore`; None where there is none to be had."""
+        ...
+
+    def restore(self, slot: int, state: bytes) -> int:
+        """Make a slot hold what `save` gave; returns how many tokens it now holds: 0 when the state does not fit."""
+        ...
+
     def close(self) -> None:
         """Free everything; idempotent."""
+        ...
+
+
+@runtime_checkable
+class AdaptingRunner(Protocol):
+    """A runner that can decode with LoRA adapters (Hu et al. 2021)."""
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """Their names."""
+        ...
+
+    def use_adapters(self, adapters: tuple[AdapterUse, ...]) -> None:
+        """Decode with these from now on, for all rows alike; KV made with others does not fit."""
+        ...
+
+
+@runtime_checkable
+class EmbeddingRunner(Protocol):
+    """A runner whose model makes one vector of a text."""
+
+    @property
+    def embedding_width(self) -> int | None:
+        """Numbers in a vector; None when this model makes none."""
+        ...
+
+    @property
+    def embedding_tokens(self) -> int:
+        """The most tokens of one input, and of all inputs of one call."""
+        ...
+
+    def embed(self, inputs: Sequence[Sequence[int]]) -> Vectors:
+        """float32 [len(inputs), embedding_width], pooled as the model's file says and scaled to length 1.
+
+        Leaves the KV of the slots alone. Raises EngineError.
+        """
         ...
 
 

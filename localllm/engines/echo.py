@@ -62,6 +62,7 @@ class EchoRunner:
             chunk_tokens=CHUNK_TOKENS,
             threads=1,
             load_seconds=0.0,
+            state_key="echo",
         )
 
     def decode(self, batch: Batch) -> Logits:
@@ -89,6 +90,15 @@ class EchoRunner:
     def trim(self, slot: int, tokens: int) -> int:
         """Cut the list."""
         del self._kv[slot][tokens:]
+        return len(self._kv[slot])
+
+    def save(self, slot: int) -> bytes | None:
+        """The list, as int32."""
+        return np.array(self._kv[slot], np.int32).tobytes()
+
+    def restore(self, slot: int, state: bytes) -> int:
+        """The list again."""
+        self._kv[slot] = np.frombuffer(state, np.int32).tolist()
         return len(self._kv[slot])
 
     def close(self) -> None:

@@ -1,8 +1,33 @@
 """What an engine is asked, and what it says."""
 
-from msgspec import Struct
+from typing import Protocol
 
-from localllm.types import FinishReason, Sampling, Usage
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from localllm.types import AdapterUse, Client, FinishReason, Sampling, TokenLogprob, Usage
+
+
+class TokenConstraint(Protocol):
+    """A grammar at a point of an answer: which tokens may come next."""
+
+    def mask(self, logits: NDArray[np.float32]) -> None:
+        """Set the logits [vocab_size] of tokens that may not come next to -inf, in place."""
+        ...
+
+    def accept(self, token: int) -> None:
+        """Move past a token that may come next. Raises EngineError for one that may not."""
+        ...
+
+    def forced(self) -> list[int]:
+        """Tokens that must come next whatever the logits say; often none."""
+        ...
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the text is whole and nothing may follow."""
+        ...
 
 
 class Job(Struct, frozen=True, kw_only=True):
@@ -11,6 +36,9 @@ class Job(Struct, frozen=True, kw_only=True):
     id: int
     tokens: tuple[int, ...]
     sampling: Sampling
+    constraint: TokenConstraint | None = None  # of this job alone: it moves with the answer
+    adapters: tuple[AdapterUse, ...] = ()
+    client: Client = Client()
 
 
 class Delta(Struct, frozen=True, kw_only=True, array_like=True, omit_defaults=True):
@@ -22,3 +50,5 @@ class Delta(Struct, frozen=True, kw_only=True, array_like=True, omit_defaults=Tr
     usage: Usage | None = None
     prompt_done: int = 0  # tokens of the prompt read so far; 0 says nothing new
     prompt_total: int = 0
+    queue_position: int = 0  # 1 is the next to get a slot; 0 says nothing new
+    logprobs: tuple[TokenLogprob, ...] = ()

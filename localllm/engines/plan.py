@@ -3,12 +3,26 @@
 from msgspec import Struct
 
 
+class Scheduling(Struct, frozen=True, kw_only=True):
+    """How jobs are queued, cached and sped up, whatever the engine."""
+
+    max_queue: int = 64  # jobs that may wait for a slot
+    lookup: bool = True  # guess ahead from the text so far
+    draft_path: str | None = None  # a smaller model that guesses ahead
+    cache_path: str | None = None  # folder for the KV of past prompts
+    cache_bytes: int = 0  # how much of it may lie there
+    volatile_lines: tuple[str, ...] = ()  # how lines begin that change with every request and say nothing
+
+
 class LoadPlan(Struct, frozen=True, kw_only=True):
     """What to load and how. None leaves the choice to the engine, made from the model and this machine."""
 
     engine: str
     path: str
+    identity: str = ""  # tells this model's bytes from any others; empty: unknown, and no KV of it goes to disk
     context_tokens: int | None = None
     max_jobs: int | None = None
     threads: int | None = None
     flash_attention: bool | None = None
+    adapters: dict[str, str] = {}  # LoRA adapters: path by name
+    scheduling: Scheduling = Scheduling()

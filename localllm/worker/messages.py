@@ -24,15 +24,16 @@ class ErrorReport(Struct, frozen=True):
     code: str
     message: str
     param: str | None = None
+    retry_seconds: float | None = None
 
     @classmethod
     def of(cls, error: LocalLLMError) -> "ErrorReport":
         """The report of an error."""
-        return cls(error.code, error.message, error.param)
+        return cls(error.code, error.message, error.param, error.retry_seconds)
 
     def rebuild(self) -> LocalLLMError:
         """The error again."""
-        return from_code(self.code, self.message, self.param)
+        return from_code(self.code, self.message, self.param, self.retry_seconds)
 
 
 class Load(Struct, frozen=True, tag=True):

@@ -96,6 +96,22 @@ class LlamaRunner:
         lib.llama_memory_seq_rm(self._memory, slot, -1, -1)
         return 0
 
+    def save(self, slot: int) -> bytes | None:
+        """The state of one sequence, as llama_state_seq_get_data writes it."""
+        size = int(lib.llama_state_seq_get_size(self._context, slot))
+        buffer = (ctypes.c_uint8 * size)()
+        written = int(lib.llama_state_seq_get_data(self._context, buffer, size, slot))
+        return bytes(memoryview(buffer)[:written]) if written else None
+
+    def restore(self, slot: int, state: bytes) -> int:
+        """Put a state back; the library checks that it fits and refuses it otherwise."""
+        lib.llama_memory_seq_rm(self._memory, slot, -1, -1)
+        buffer = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)
+        if not lib.llama_state_seq_set_data(self._context, buffer, len(state), slot):
+            lib.llama_memory_seq_rm(self._memory, slot, -1, -1)
+            return 0
+        return int(lib.llama_memory_seq_pos_max(self._memory, slot)) + 1
+
     def close(self) -> None:
         """Free the context, then the model."""
         if self._context is not None:
