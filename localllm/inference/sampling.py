@@ -1,104 +1,154 @@
 """Choosing the next token.
 
 One order, for every engine:
-repeat_penalty → logit_bias, frequency_penalty, presence_penalty, ignore_eos
+repeat_penalty → logit_bias, frequency_penalty, presence_penalty, ignore_eos → dry → the job's constraint
 → temperature 0: the largest logit
-→ top_k → top_p → min_p → temperature → a draw seeded by `seed`.
-Truncation looks at the distribution before temperature, as llama.cpp does, so that a high temperature
-cannot bring back what truncation removed.
+→ top_n_sigma → top_k → typical_p → top_p → min_p → xtc → temperature (dynatemp) → a draw seeded by `seed`.
+With mirostat 2: … → temperature (dynatemp) → mirostat, in place of every truncation → the draw.
+It is the default order of llama.cpp. Truncation looks at the distribution before temperature, so that a high
+temperature cannot bring back what truncation removed; each truncation looks at the softmax of what is left.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
 from localllm.engines.base import Logits, Tokenizer
+from localllm.engines.job import TokenConstraint
 from localllm.errors import EngineError
+from localllm.inference.draw import draw_index
+from localllm.inference.logprobs import token_logprob
+from localllm.inference.mirostat import Mirostat
 from localllm.inference.penalties import LogitAdjuster
-from localllm.types import Sampling
+from localllm.inference.temperature import entropy_temperature
+from localllm.inference.truncation import (
+    XTC_MOST,
+    TokenIds,
+    min_p,
+    nucleus,
+    top_k,
+    top_n_sigma,
+    typical,
+    without_top_choices,
+)
+from localllm.types import Sampling, TokenLogprob
 
 COLDEST = 1e-3  # a lower temperature draws as this one does: the likeliest token, or one of those equally likely
-BLOCK = 256
-TIERS = (1e-3, 1e-4, 1e-5)  # probabilities to look above for a nucleus
 
-TokenIds = NDArray[np.intp]
+Cut = Callable[[Logits, float], TokenIds]  # of logits [n] and the largest of them, the indexes to keep
 
 
 class Sampler:
-    """Chooses the tokens of one job."""
+    """Chooses the tokens of one job, one after the other.
 
-    def __init__(self, sampling: Sampling, tokenizer: Tokenizer, prompt: Sequence[int]) -> None:
+    `choose` once for each position, in order, or `take` where the token is known; what was chosen is then part of
+    the text for penalties and constraint.
+    """
+
+    def __init__(
+        self,
+        sampling: Sampling,
+        tokenizer: Tokenizer,
+        prompt: Sequence[int],
+        constraint: TokenConstraint | None = None,
+    ) -> None:
         self._sampling = sampling
-        self._adjuster = LogitAdjuster(sampling, tokenizer.vocab_size, prompt, tokenizer.end_tokens)
+        self._tokenizer = tokenizer
+        self._constraint = constraint
+        self._adjuster = LogitAdjuster(sampling, tokenizer, prompt)
         self._random = np.random.Generator(np.random.PCG64(sampling.seed))
+        self._mirostat = Mirostat(sampling.mirostat_tau, sampling.mirostat_eta) if sampling.mirostat else None
+        self._cuts = [] if self._mirostat is not None else _cuts(sampling)
+        self._may_drop_likeliest = sampling.typical_p < 1  # no other truncation does
+        # A higher threshold could remove nothing; then nothing is drawn for it either.
+        self._may_exclude = (
+            self._mirostat is None and sampling.xtc_probability > 0 and sampling.xtc_threshold <= XTC_MOST
+        )
 
     def choose(self, logits: Logits) -> int:
         """The next token for float32 logits [vocab_size], which are left as they are.
 
-        Raises EngineError when they hold no number to choose by.
+        Raises EngineError when they hold no number to choose by, or the constraint lets no token through.
         """
         if not self._adjuster.is_idle:
             logits = self._adjuster.apply(logits)
+        if self._constraint is not None:
+            logits = logits.copy() if self._adjuster.is_idle else logits
+            self._constraint.mask(logits)
         best = int(logits.argmax())  # a NaN wins, so this one look sees any
-        if not np.isfinite(logits[best]):
-            raise EngineError("the model's logits are not numbers; its file may be damaged")
-        token = best if self._sampling.temperature == 0 else self._draw(logits, float(logits[best]))
-        self._adjuster.accept(token)
+        peak = float(logits[best])
+        if not np.isfinite(peak):
+            raise self._no_choice(peak)
+        token = best if self._sampling.temperature == 0 else self._draw(logits, peak)
+        self.take(token)
         return token
 
+    def take(self, token: int) -> None:
+        """Make a token part of the text that was not drawn: one that the constraint forces.
+
+        Raises EngineError when the constraint does not allow it.
+        """
+        self._adjuster.accept(token)
+        if self._constraint is not None:
+            self._constraint.accept(token)
+
+    def logprob(self, logits: Logits, token: int) -> TokenLogprob:
+        """The token's log probability and those of `sampling.logprobs` rivals, by the model's own `logits`
+        [vocab_size]: before penalties, constraint, truncation and temperature. Changes nothing."""
+        return token_logprob(logits, token, self._sampling.logprobs or 0, self._tokenizer)
+
     def _draw(self, logits: Logits, peak: float) -> int:
-        sampling = self._sampling
         ids: TokenIds | None = None  # None: all of them
-        if 0 < sampling.top_k < len(logits):
-            ids = np.argpartition(logits, -sampling.top_k)[-sampling.top_k :]
-            logits = logits[ids]
-        if sampling.top_p < 1:
-            kept = _nucleus(logits, peak, sampling.top_p)
+        for cut in self._cuts:
+            kept = cut(logits, peak)
             ids, logits = kept if ids is None else ids[kept], logits[kept]
-        if sampling.min_p > 0:
-            kept = np.flatnonzero(logits >= peak + np.log(sampling.min_p))
+            if self._may_drop_likeliest:
+                peak = float(logits.max())
+        if self._may_exclude and self._random.random() < self._sampling.xtc_probability:
+            kept = without_top_choices(logits, peak, self._sampling.xtc_threshold)
             ids, logits = kept if ids is None else ids[kept], logits[kept]
-        at = _draw_index((logits - np.float32(peak)) / np.float32(max(sampling.temperature, COLDEST)), self._random)
+            peak = float(logits.max())
+        scaled = logits - np.float32(peak)
+        scaled /= np.float32(max(self._temperature(logits, peak), COLDEST))
+        at = draw_index(scaled, self._random) if self._mirostat is None else self._draw_steered(scaled, self._mirostat)
         return at if ids is None else int(ids[at])
 
+    def _draw_steered(self, logits: Logits, mirostat: Mirostat) -> int:
+        kept = mirostat.keep(logits)
+        logits = logits[kept]
+        at = draw_index(logits, self._random)
+        mirostat.observe(logits, at)
+        return int(kept[at])
 
-def _draw_index(logits: Logits, random: np.random.Generator) -> int:
-    """An index drawn with probabilities softmax(logits); the largest logit is 0."""
-    weights = np.exp(logits)
-    share = random.random()
-    if len(weights) <= BLOCK:
-        return _pass(weights, share * float(weights.sum(dtype=np.float64)))
-    # Block by block, then within one: a running sum over a whole vocabulary costs more than all else here.
-    blocks = np.add.reduceat(weights, np.arange(0, len(weights), BLOCK), dtype=np.float64)
-    target = share * float(blocks.sum())
-    block = _pass(blocks, target)
-    return block * BLOCK + _pass(weights[block * BLOCK :][:BLOCK], target - float(blocks[:block].sum()))
+    def _temperature(self, logits: Logits, peak: float) -> float:
+        sampling = self._sampling
+        if sampling.dynatemp_range <= 0:
+            return sampling.temperature
+        return entropy_temperature(
+            logits, peak, sampling.temperature, sampling.dynatemp_range, sampling.dynatemp_exponent
+        )
+
+    def _no_choice(self, peak: float) -> EngineError:
+        if self._constraint is not None and peak == -np.inf:
+            return EngineError(
+                "no token may come next: the model's vocabulary cannot write what the constraint asks for;"
+                " ask for another format"
+            )
+        return EngineError("the model's logits are not numbers; its file may be damaged")
 
 
-def _pass(weights: NDArray[np.floating], target: float) -> int:
-    """Index at which the running sum passes `target`; where rounding leaves it short, the last that is not 0."""
-    sums = weights.cumsum(dtype=np.float64)
-    at = int(sums.searchsorted(target, side="right"))
-    return at if at < len(sums) else int(sums.searchsorted(sums[-1]))
-
-
-def _nucleus(logits: Logits, peak: float, top_p: float) -> TokenIds:
-    """Indexes of the smallest set of likeliest tokens whose probability reaches `top_p`, likeliest first.
-
-    Holtzman et al. 2020. If the tokens above some probability reach it together, the set is among them, and only
-    they are sorted. The last tier always does: tokens under (1 - top_p) / n cannot be in the set, since all of them
-    together stay under 1 - top_p.
-    """
-    weights = np.exp(logits - np.float32(peak))
-    total = float(weights.sum())
-    target = top_p * total
-    for tier in (*TIERS, 0.0):
-        candidates = (weights >= total * max(tier, (1 - top_p) / len(weights))).nonzero()[0]
-        found = weights[candidates]
-        if tier == 0.0 or float(found.sum()) > target:
-            break
-    order = (-found).argsort(kind="stable")
-    reached = found[order].cumsum(dtype=np.float64)
-    nucleus: TokenIds = candidates[order[: int(reached.searchsorted(target)) + 1]]
-    return nucleus
+def _cuts(sampling: Sampling) -> list[Cut]:
+    """The truncations that are on, in order; xtc, which chance decides, is not among them."""
+    cuts: list[Cut] = []
+    if sampling.top_n_sigma > 0:
+        cuts.append(partial(top_n_sigma, n=sampling.top_n_sigma))
+    if sampling.top_k > 0:
+        cuts.append(partial(top_k, k=sampling.top_k))
+    if sampling.typical_p < 1:
+        cuts.append(partial(typical, p=sampling.typical_p))
+    if sampling.top_p < 1:
+        cuts.append(partial(nucleus, top_p=sampling.top_p))
+    if sampling.min_p > 0:
+        cuts.append(partial(min_p, share=sampling.min_p))
+    return cuts
