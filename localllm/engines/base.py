@@ -99,7 +99,9 @@ class RunnerInfo(Struct, frozen=True, kw_only=True):
     chunk_tokens: int  # of a prompt that are worth reading at once
     threads: int
     load_seconds: float
+    can_generate: bool = True  # False: it only makes embeddings
     can_rewind: bool = True  # whether `trim` can drop the last tokens of a slot
+    is_paced: bool = False  # steps take a set time; guessing ahead would only spoil it
     state_key: str = ""  # states that `save` makes fit runners with the same key
 
 

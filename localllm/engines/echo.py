@@ -2,13 +2,15 @@
 
 It needs no weights and starts at once, so front ends and clients can be tried against it, and it checks what it
 is given: a row that does not continue its slot's KV is an EngineError. `echo:50` answers at 50 steps a second.
+Its embeddings are counts of bytes, so texts with the same letters are alike.
 """
 
 import time
+from collections.abc import Sequence
 
 import numpy as np
 
-from localllm.engines.base import Batch, Logits, RunnerInfo
+from localllm.engines.base import Batch, Logits, RunnerInfo, Vectors
 from localllm.engines.plan import LoadPlan
 from localllm.errors import EngineError, LoadFailed
 
@@ -20,6 +22,7 @@ BATCH_TOKENS = 128
 CHUNK_TOKENS = 64
 DEFAULT_CONTEXT = 4096
 DEFAULT_SLOTS = 16
+EMBEDDING_WIDTH = 256  # one for each byte
 
 
 class EchoTokenizer:
@@ -62,6 +65,7 @@ class EchoRunner:
             chunk_tokens=CHUNK_TOKENS,
             threads=1,
             load_seconds=0.0,
+            is_paced=True,
             state_key="echo",
         )
 
@@ -94,12 +98,36 @@ class EchoRunner:
 
     def save(self, slot: int) -> bytes | None:
         """The list, as int32."""
-        return np.array(self._kv[slot], np.int32).tobytes()
+        return np.array(self._kv[slot], np.int32).tobytes() or None
 
     def restore(self, slot: int, state: bytes) -> int:
-        """The list again."""
-        self._kv[slot] = np.frombuffer(state, np.int32).tolist()
+        """The list again, if it is one."""
+        self._kv[slot] = []
+        if len(state) % 4 == 0:
+            held = np.frombuffer(state, np.int32).tolist()
+            if len(held) <= self.info.context_tokens and all(0 <= token < VOCAB_SIZE for token in held):
+                self._kv[slot] = held
         return len(self._kv[slot])
+
+    @property
+    def embedding_width(self) -> int | None:
+        """One number for each value of a byte."""
+        return EMBEDDING_WIDTH
+
+    @property
+    def embedding_tokens(self) -> int:
+        """As many as the context holds."""
+        return self.info.context_tokens
+
+    def embed(self, inputs: Sequence[Sequence[int]]) -> Vectors:
+        """How often each byte occurs, scaled to length 1; zeros where there is none. The special tokens count not."""
+        counts = np.zeros((len(inputs), VOCAB_SIZE), np.float32)
+        for row, tokens in enumerate(inputs):
+            counts[row] = np.bincount(np.asarray(tokens, np.int64), minlength=VOCAB_SIZE)
+        counts = counts[:, :EMBEDDING_WIDTH]
+        lengths = np.sqrt(np.square(counts).sum(axis=1, keepdims=True))
+        vectors: Vectors = counts / np.maximum(lengths, np.float32(1))
+        return vectors
 
     def close(self) -> None:
         """Nothing is held outside this object."""

@@ -27,6 +27,23 @@ def test_with_plenty_of_memory_the_trained_context_and_a_modest_number_of_jobs()
     assert chosen.kv_bytes == chosen.context_tokens * chosen.jobs * 23 * KIB <= KV_ENOUGH_BYTES
 
 
+def test_sixteen_jobs_when_their_kv_is_small() -> None:
+    assert fit(context=4096).jobs == MAX_AUTO_JOBS
+    assert fit(per_token=4 * KIB).jobs == MAX_AUTO_JOBS
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 4, 8, 16])
+def test_the_context_is_not_divided_by_the_jobs(jobs: int) -> None:
+    chosen = fit(context=2048, jobs=jobs)
+    assert (chosen.context_tokens, chosen.jobs) == (2048, jobs)
+    assert fit(jobs=jobs, free=64 * GIB).context_tokens == 8192
+
+
+def test_a_large_model_gets_few_jobs_before_a_short_context() -> None:
+    chosen = fit(per_token=512 * KIB, free=24 * GIB)  # 4 GiB of KV for 8192 tokens
+    assert (chosen.context_tokens, chosen.jobs) == (8192, 1)
+
+
 def test_a_long_context_is_not_taken_unasked() -> None:
     assert fit(trained=131_072).context_tokens == MAX_AUTO_CONTEXT
     assert fit(trained=131_072, context=100_000, jobs=1).context_tokens >= 100_000

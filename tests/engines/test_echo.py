@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
-from localllm.engines.base import Batch, Engine
+from localllm.engines.base import Batch, EmbeddingRunner, Engine, Runner
 from localllm.engines.echo import MARKER, EchoRunner
 from localllm.engines.plan import LoadPlan
 from localllm.errors import EngineError, LoadFailed
 from localllm.inference.batcher import Batcher
 from tests.engines.contract import EngineContract, ask
+from tests.engines.runner_contract import RunnerContract
 
 
 @pytest.fixture
@@ -29,6 +30,15 @@ class TestEcho(EngineContract):
         assert ask(engine, "é", max_tokens=1).text == "\ufffd"
 
 
+@pytest.fixture
+def runner() -> Runner:
+    return EchoRunner(LoadPlan(engine="echo", path="", max_jobs=3, context_tokens=256))
+
+
+class TestEchoRunner(RunnerContract):
+    """The contract of runners."""
+
+
 def test_rows_must_continue_their_slot() -> None:
     runner = EchoRunner(LoadPlan(engine="echo", path=""))
     batch = Batch(8)
@@ -42,3 +52,15 @@ def test_rows_must_continue_their_slot() -> None:
 def test_a_rate_is_a_number_of_steps(rate: str) -> None:
     with pytest.raises(LoadFailed, match="steps per second"):
         EchoRunner(LoadPlan(engine="echo", path=rate))
+
+
+def test_its_vectors_count_bytes(runner: Runner) -> None:
+    assert isinstance(runner, EmbeddingRunner)
+    texts = ["abba", "baab", "xyz", ""]
+    vectors = runner.embed([runner.tokenizer.encode(text, add_special=True, parse_special=True) for text in texts])
+    assert vectors.shape == (4, runner.embedding_width)
+    assert vectors.dtype == np.float32
+    assert np.allclose(np.linalg.norm(vectors[:3], axis=1), 1)
+    assert np.array_equal(vectors[0], vectors[1])
+    assert vectors[0] @ vectors[2] == 0
+    assert not vectors[3].any()

@@ -3,15 +3,15 @@
 from collections.abc import Generator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from localllm.engines.base import Batch, Engine, Logits, Runner
+from localllm.engines.base import Engine, Runner
 from localllm.engines.plan import LoadPlan
 from localllm.engines.registry import load_runner
 from localllm.errors import EngineUnavailable, LoadFailed
 from localllm.inference.batcher import Batcher
 from tests.engines.contract import EngineContract
+from tests.engines.runner_contract import RunnerContract
 
 
 def plan(path: Path, **fields: object) -> LoadPlan:
@@ -38,45 +38,17 @@ class TestLlamaCpp(EngineContract):
     """The contract."""
 
 
-@pytest.fixture
-def runner(tiny_model: Path) -> Generator[Runner, None, None]:
-    loaded = load_runner(plan(tiny_model, max_jobs=3, context_tokens=256, flash_attention=False), lambda _: None)
+@pytest.fixture(params=[False, True], ids=["plain", "flash"])
+def runner(tiny_model: Path, request: pytest.FixtureRequest) -> Generator[Runner, None, None]:
+    loaded = load_runner(
+        plan(tiny_model, max_jobs=3, context_tokens=512, flash_attention=request.param), lambda _: None
+    )
     yield loaded
     loaded.close()
 
 
-def logits_of(runner: Runner, slot: int, start: int, tokens: list[int]) -> Logits:
-    batch = Batch(256)
-    batch.add(slot, start, tokens, logits=True)
-    row: Logits = runner.decode(batch)[0].copy()
-    return row
-
-
-PROMPT = list(range(10, 90))
-
-
-def test_a_trimmed_slot_goes_on_as_a_fresh_one_would(runner: Runner) -> None:
-    fresh = logits_of(runner, 0, 0, PROMPT)
-    assert runner.trim(0, 40) == 40
-    assert np.allclose(logits_of(runner, 0, 40, PROMPT[40:]), fresh, atol=5e-3)
-
-
-def test_a_copied_prefix_is_as_good_as_a_computed_one(runner: Runner) -> None:
-    fresh = logits_of(runner, 0, 0, PROMPT)
-    assert runner.copy_prefix(0, 2, 60) == 60
-    assert np.allclose(logits_of(runner, 2, 60, PROMPT[60:]), fresh, atol=5e-3)
-
-
-def test_rows_of_several_slots_get_their_own_logits(runner: Runner) -> None:
-    alone = [logits_of(runner, slot, 0, PROMPT[slot : slot + 30]) for slot in range(3)]
-    for slot in range(3):
-        runner.trim(slot, 0)
-    batch = Batch(256)
-    for slot in range(3):
-        batch.add(slot, 0, PROMPT[slot : slot + 30], logits=True)
-    together = runner.decode(batch)
-    for slot in range(3):
-        assert np.allclose(together[slot], alone[slot], atol=5e-3)
+class TestLlamaRunner(RunnerContract):
+    """The contract of runners."""
 
 
 def test_closing_twice_is_fine(tiny_model: Path) -> None:

@@ -29,6 +29,24 @@ lib.llama_backend_init()
 BUILD = f"llama-cpp-python {lib.__version__}"
 
 
+def _commit() -> str:
+    """The revision of the compiled library, which LLAMA_CPP_LIB_PATH can make another than the bindings'. The symbol
+    is not bound, but exported by a library that libllama brings along."""
+    function = getattr(lib.llama_cpp._lib, "ggml_commit", None)
+    if function is None:
+        return "unknown"
+    function.restype = ctypes.c_char_p
+    return str(function().decode())
+
+
+COMMIT = _commit()
+
+
+def forget_log() -> None:
+    """Let `recent_log` begin here."""
+    _recent_log.clear()
+
+
 def recent_log() -> str:
     """The library's last warnings and errors, one line."""
     return " ".join("".join(_recent_log).split())[-600:]
@@ -44,7 +62,7 @@ def load_model(path: str, on_progress: OnProgress) -> Handle:
         return True
 
     params.progress_callback = report
-    _recent_log.clear()
+    forget_log()
     model = lib.llama_model_load_from_file(path.encode(), params)
     if not model:
         raise LoadFailed(f"llama.cpp cannot load {path}: {recent_log() or 'it gives no reason'}")
@@ -56,7 +74,7 @@ def new_context(model: Handle, **fields: object) -> Handle:
     params = lib.llama_context_default_params()
     for name, value in fields.items():
         setattr(params, name, value)
-    _recent_log.clear()
+    forget_log()
     context = lib.llama_init_from_model(model, params)
     if not context:
         raise LoadFailed(f"llama.cpp cannot make a context: {recent_log() or 'it gives no reason'}")
@@ -73,11 +91,21 @@ def metadata(model: Handle, key: str) -> str | None:
     return buffer.value.decode("utf-8", "replace")
 
 
+def architecture(model: Handle) -> str:
+    """What the model is a kind of, such as "llama"; it begins the names of most metadata."""
+    return metadata(model, "general.architecture") or ""
+
+
+def supports_gpu() -> bool:
+    """Whether the library was built for a GPU and finds one."""
+    return bool(lib.llama_supports_gpu_offload())
+
+
 def kv_bytes_per_token(model: Handle) -> int:
     """Bytes of K and V at float16 for one token in all layers (an upper bound for models that mix layer kinds)."""
-    architecture = metadata(model, "general.architecture") or ""
+    kind = architecture(model)
     heads, kv_heads = lib.llama_model_n_head(model), lib.llama_model_n_head_kv(model)
     default = lib.llama_model_n_embd(model) // max(1, heads)
-    key_length = int(metadata(model, f"{architecture}.attention.key_length") or default)
-    value_length = int(metadata(model, f"{architecture}.attention.value_length") or default)
+    key_length = int(metadata(model, f"{kind}.attention.key_length") or default)
+    value_length = int(metadata(model, f"{kind}.attention.value_length") or default)
     return int(lib.llama_model_n_layer(model) * kv_heads * (key_length + value_length) * 2)

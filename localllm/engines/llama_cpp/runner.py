@@ -2,6 +2,7 @@
 
 import ctypes
 import time
+from collections.abc import Sequence
 
 import llama_cpp as lib
 import numpy as np
@@ -9,12 +10,17 @@ import numpy as np
 from localllm.devices.contention import CoreMeter, ThreadGovernor
 from localllm.devices.cpu import available_memory_bytes, usable_cores
 from localllm.devices.fit import fit_kv
-from localllm.engines.base import Batch, Logits, OnProgress, RunnerInfo
+from localllm.engines.base import Batch, Logits, OnProgress, RunnerInfo, Vectors
 from localllm.engines.llama_cpp import native
+from localllm.engines.llama_cpp.adapters import LlamaAdapters
 from localllm.engines.llama_cpp.batch import LlamaBatch
+from localllm.engines.llama_cpp.embedder import LlamaEmbedder
+from localllm.engines.llama_cpp.kv import SlotMemory
+from localllm.engines.llama_cpp.states import fingerprint, state_key
 from localllm.engines.llama_cpp.tokenizer import LlamaTokenizer
 from localllm.engines.plan import LoadPlan
-from localllm.errors import EngineError
+from localllm.errors import EngineError, LoadFailed
+from localllm.types import AdapterUse
 
 BATCH_TOKENS = 2048
 UBATCH_TOKENS = 512
@@ -30,9 +36,103 @@ class LlamaRunner:
     def __init__(self, plan: LoadPlan, on_progress: OnProgress) -> None:
         started = time.perf_counter()
         self._model = native.load_model(plan.path, on_progress)
-        threads = plan.threads or usable_cores()
-        self._governor = None if plan.threads else ThreadGovernor(threads, CoreMeter())
+        if lib.llama_model_has_encoder(self._model) and lib.llama_model_has_decoder(self._model):
+            raise LoadFailed(f"{plan.path} is an encoder-decoder model (like T5), which is not supported")
+        self._adapters = LlamaAdapters(self._model, plan.adapters)
+        self._threads = plan.threads or usable_cores()
+        self._governor = None if plan.threads else ThreadGovernor(self._threads, CoreMeter())
         self._last_step = 0.0
+        self._context: native.Handle = None
+        slots = self._open_context(plan)
+        layout = fingerprint(self._model, self._context, slots=slots, flash_attention=_flash_attention(plan, slots))
+        self._kv = SlotMemory(self._model, self._context, layout)
+        self._batch = LlamaBatch(BATCH_TOKENS)
+        self._embedder = LlamaEmbedder(self._model, context_tokens=plan.context_tokens)
+        self.tokenizer = LlamaTokenizer(self._model)
+        self.info = RunnerInfo(
+            engine="llama_cpp",
+            build=native.BUILD,
+            device="gpu" if native.supports_gpu() else "cpu",
+            context_tokens=int(lib.llama_n_ctx_seq(self._context)),
+            slots=slots,
+            batch_tokens=BATCH_TOKENS,
+            chunk_tokens=CHUNK_TOKENS,
+            threads=self._threads,
+            load_seconds=time.perf_counter() - started,
+            can_generate=self._kv.exists,
+            can_rewind=self._kv.can_rewind,
+            state_key=state_key(plan, layout),
+        )
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """Names of the LoRA adapters that were loaded."""
+        return self._adapters.names
+
+    @property
+    def embedding_width(self) -> int | None:
+        """Numbers in a vector; None for a model whose file names no pooling, as chat models do not."""
+        return self._embedder.width
+
+    @property
+    def embedding_tokens(self) -> int:
+        """The most tokens of one call of `embed`."""
+        return self._embedder.tokens
+
+    def decode(self, batch: Batch) -> Logits:
+        """One llama_decode; the logits are a view into the library's memory."""
+        if not self._kv.exists:
+            raise EngineError("this model makes embeddings only, no text")
+        self._batch.fill(batch)
+        if self._governor is not None and self._governor.update(time.monotonic() - self._last_step):
+            lib.llama_set_n_threads(self._context, self._governor.threads, self._governor.threads)
+        status = lib.llama_decode(self._context, self._batch.struct)
+        if status:
+            raise EngineError(f"llama.cpp could not decode (status {status}): {native.recent_log()}")
+        lib.llama_synchronize(self._context)
+        self._kv.decoded()
+        self._last_step = time.monotonic()
+        if not batch.outputs:
+            return np.empty((0, self.tokenizer.vocab_size), np.float32)
+        address = ctypes.addressof(lib.llama_get_logits(self._context).contents)
+        floats = (ctypes.c_float * (batch.outputs * self.tokenizer.vocab_size)).from_address(address)
+        return np.frombuffer(memoryview(floats), np.float32).reshape(batch.outputs, -1)
+
+    def copy_prefix(self, source: int, target: int, tokens: int) -> int:
+        """Copy the KV of a slot; see SlotMemory."""
+        return self._kv.copy_prefix(source, target, tokens)
+
+    def trim(self, slot: int, tokens: int) -> int:
+        """Drop KV from position `tokens` on; see SlotMemory."""
+        return self._kv.trim(slot, tokens)
+
+    def save(self, slot: int) -> bytes | None:
+        """The KV of a slot; see SlotMemory."""
+        return self._kv.save(slot)
+
+    def restore(self, slot: int, state: bytes) -> int:
+        """Put KV back; see SlotMemory."""
+        return self._kv.restore(slot, state)
+
+    def use_adapters(self, adapters: tuple[AdapterUse, ...]) -> None:
+        """Decode with these LoRA adapters from now on; embeddings are made without any."""
+        self._adapters.use(self._context, adapters)
+
+    def embed(self, inputs: Sequence[Sequence[int]]) -> Vectors:
+        """One vector for each input; see LlamaEmbedder."""
+        return self._embedder.embed(inputs, threads=self._governor.threads if self._governor else self._threads)
+
+    def close(self) -> None:
+        """Free the contexts, the adapters, then the model."""
+        if self._context is not None:
+            self._embedder.close()
+            lib.llama_free(self._context)
+            self._adapters.close()
+            lib.llama_model_free(self._model)
+            self._context = self._model = None
+
+    def _open_context(self, plan: LoadPlan) -> int:
+        """Make the context; returns its number of slots."""
         fit = fit_kv(
             bytes_per_token=native.kv_bytes_per_token(self._model),
             trained_tokens=int(lib.llama_model_n_ctx_train(self._model)),
@@ -46,78 +146,13 @@ class LlamaRunner:
             n_batch=BATCH_TOKENS,
             n_ubatch=UBATCH_TOKENS,
             n_seq_max=fit.jobs,
-            n_threads=threads,
-            n_threads_batch=threads,
+            n_threads=self._threads,
+            n_threads_batch=self._threads,
             kv_unified=False,
             flash_attn_type=int(_flash_attention(plan, fit.jobs)),
             no_perf=True,
         )
-        self._memory = lib.llama_get_memory(self._context)
-        self._batch = LlamaBatch(BATCH_TOKENS)
-        self.tokenizer = LlamaTokenizer(self._model)
-        self.info = RunnerInfo(
-            engine="llama_cpp",
-            build=native.BUILD,
-            device="gpu" if lib.llama_supports_gpu_offload() else "cpu",
-            context_tokens=int(lib.llama_n_ctx_seq(self._context)),
-            slots=fit.jobs,
-            batch_tokens=BATCH_TOKENS,
-            chunk_tokens=CHUNK_TOKENS,
-            threads=threads,
-            load_seconds=time.perf_counter() - started,
-        )
-
-    def decode(self, batch: Batch) -> Logits:
-        """One llama_decode; the logits are a view into the library's memory."""
-        self._batch.fill(batch)
-        if self._governor is not None and self._governor.update(time.monotonic() - self._last_step):
-            lib.llama_set_n_threads(self._context, self._governor.threads, self._governor.threads)
-        status = lib.llama_decode(self._context, self._batch.struct)
-        if status:
-            raise EngineError(f"llama.cpp could not decode (status {status}): {native.recent_log()}")
-        lib.llama_synchronize(self._context)
-        self._last_step = time.monotonic()
-        if not batch.outputs:
-            return np.empty((0, self.tokenizer.vocab_size), np.float32)
-        address = ctypes.addressof(lib.llama_get_logits(self._context).contents)
-        floats = (ctypes.c_float * (batch.outputs * self.tokenizer.vocab_size)).from_address(address)
-        return np.frombuffer(memoryview(floats), np.float32).reshape(batch.outputs, -1)
-
-    def copy_prefix(self, source: int, target: int, tokens: int) -> int:
-        """Copy a whole stream, which the library does at the next decode, then drop the rest."""
-        lib.llama_memory_seq_rm(self._memory, target, -1, -1)
-        lib.llama_memory_seq_cp(self._memory, source, target, -1, -1)  # streams cannot be copied in part
-        return self.trim(target, tokens)
-
-    def trim(self, slot: int, tokens: int) -> int:
-        """Drop KV from position `tokens` on; a recurrent state cannot go back, so the slot is cleared."""
-        if lib.llama_memory_seq_rm(self._memory, slot, tokens, -1):
-            return min(tokens, int(lib.llama_memory_seq_pos_max(self._memory, slot)) + 1)
-        lib.llama_memory_seq_rm(self._memory, slot, -1, -1)
-        return 0
-
-    def save(self, slot: int) -> bytes | None:
-        """The state of one sequence, as llama_state_seq_get_data writes it."""
-        size = int(lib.llama_state_seq_get_size(self._context, slot))
-        buffer = (ctypes.c_uint8 * size)()
-        written = int(lib.llama_state_seq_get_data(self._context, buffer, size, slot))
-        return bytes(memoryview(buffer)[:written]) if written else None
-
-    def restore(self, slot: int, state: bytes) -> int:
-        """Put a state back; the library checks that it fits and refuses it otherwise."""
-        lib.llama_memory_seq_rm(self._memory, slot, -1, -1)
-        buffer = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)
-        if not lib.llama_state_seq_set_data(self._context, buffer, len(state), slot):
-            lib.llama_memory_seq_rm(self._memory, slot, -1, -1)
-            return 0
-        return int(lib.llama_memory_seq_pos_max(self._memory, slot)) + 1
-
-    def close(self) -> None:
-        """Free the context, then the model."""
-        if self._context is not None:
-            lib.llama_free(self._context)
-            lib.llama_model_free(self._model)
-            self._context = self._model = None
+        return fit.jobs
 
 
 def _flash_attention(plan: LoadPlan, jobs: int) -> bool:
@@ -125,4 +160,4 @@ def _flash_attention(plan: LoadPlan, jobs: int) -> bool:
     context. On a GPU it is on."""
     if plan.flash_attention is not None:
         return plan.flash_attention
-    return jobs > 1 or bool(lib.llama_supports_gpu_offload())
+    return jobs > 1 or native.supports_gpu()
