@@ -1,31 +1,61 @@
 """Continuous batching: many jobs, one decode a step, on any runner."""
 
 import time
-from collections import deque
 
-from localllm.engines.base import Batch, Logits, Runner, Tokenizer
+from msgspec import Struct
+
+from localllm.engines.base import AdaptingRunner, Batch, EmbeddingRunner, Logits, Runner, Tokenizer
 from localllm.engines.job import Delta, Job
-from localllm.errors import ContextOverflow, InvalidRequest
+from localllm.errors import ContextOverflow, EngineError, InvalidRequest, LocalLLMError
 from localllm.inference.pacing import PrefillPacer
+from localllm.inference.prompt_cache import PromptCache
+from localllm.inference.queue import AdmissionQueue
 from localllm.inference.sequence import Sequence
 from localllm.inference.slots import SlotTable
+from localllm.inference.speculation.speculator import Drafter, Speculator
+from localllm.inference.state_files import StateFiles
 from localllm.inference.timings import StepTimings
-from localllm.types import EngineInfo, Sampling
+from localllm.inference.turns import Turns
+from localllm.types import AdapterUse, EngineInfo, Sampling
 
 SAMPLING_FIELDS = frozenset(Sampling.__struct_fields__)
 
 
-class Batcher:
-    """An Engine over a Runner. Waiting jobs get slots in order of arrival; prompts are read in pieces
-    between the decode steps of the answers that already stream."""
+class _Step(Struct):
+    """What one decode does: `rows` are the sequences whose logits it brings, in row order; `readers` those that it
+    reads a piece of the prompt for."""
 
-    def __init__(self, runner: Runner) -> None:
+    rows: list[Sequence]
+    readers: list[Sequence]
+    prompt_tokens: int
+
+
+class Batcher:
+    """An Engine over a Runner. Waiting jobs get slots as the queue orders them; prompts are read in pieces between
+    the decode steps of the answers that already stream.
+
+    `files` remember prompts beyond this process, `drafter` guesses ahead; both are optional.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        *,
+        max_queue: int = 64,
+        files: StateFiles | None = None,
+        drafter: Drafter | None = None,
+    ) -> None:
         self._runner = runner
         self._batch = Batch(runner.info.batch_tokens)
         self._slots = SlotTable(runner.info.slots)
+        self._cache = PromptCache(runner, self._slots, files)
         self._pacer = PrefillPacer(runner.info.chunk_tokens)
-        self._waiting: deque[Sequence] = deque()
+        self._speculator = Speculator(drafter) if drafter and runner.info.can_rewind else None
+        self._turns = Turns()
+        self._queue = AdmissionQueue(max_queue)
         self._running: list[Sequence] = []  # in slot order: a runner wants neighbours side by side
+        self._faults: list[tuple[int, LocalLLMError]] = []
+        self._adapters: tuple[AdapterUse, ...] = ()
         self.timings = StepTimings()
         self.tokenizer: Tokenizer = runner.tokenizer
         self.info = EngineInfo(
@@ -39,49 +69,80 @@ class Batcher:
             sampling=SAMPLING_FIELDS,
             has_chat_template=runner.tokenizer.chat_template is not None,
             load_seconds=runner.info.load_seconds,
+            adapters=runner.adapters if isinstance(runner, AdaptingRunner) else (),
+            embedding_width=runner.embedding_width if isinstance(runner, EmbeddingRunner) else None,
         )
 
     @property
     def is_busy(self) -> bool:
         """Whether any job waits or runs."""
-        return bool(self._running or self._waiting)
+        return bool(self._running or len(self._queue))
+
+    @property
+    def free_slots(self) -> int:
+        """Slots that no job runs in."""
+        return self._slots.free_count
 
     def start(self, job: Job) -> None:
-        """Queue a job."""
+        """Queue a job. Raises ContextOverflow, InvalidRequest or QueueFull."""
         self._check(job)
-        self._waiting.append(Sequence(job, self.tokenizer, self.info.context_tokens))
+        sequence = Sequence(job, self.tokenizer, self.info.context_tokens)
+        self._queue.put(sequence, free_slots=self.free_slots)
 
     def step(self) -> list[Delta]:
-        """Give free slots to waiting jobs, decode once, and choose a token for each answer."""
+        """Give free slots to waiting jobs, decode once, and choose tokens for each answer."""
         began = time.perf_counter()
         self._admit()
+        self._close_ranks()
+        deltas = [Delta(job_id=job, queue_position=at) for job, at in self._queue.moved(self._running).items()]
         if not self._running:
-            return []
-        rows, prompt_tokens = self._fill()
+            return deltas
+        step = self._fill(self._turns.next(self._running))
         filled = time.perf_counter()
         logits = self._runner.decode(self._batch)
         decoded = time.perf_counter()
-        self._pacer.measured(prompt_tokens, decoded - filled)
-        deltas = self._accept(rows, logits)
-        if not prompt_tokens:
-            self.timings.add(python=filled - began + time.perf_counter() - decoded, decode=decoded - filled)
+        self._pacer.measured(step.prompt_tokens, decoded - filled)
+        deltas += [_progress(sequence) for sequence in step.readers if sequence.pending_tokens]
+        deltas += self._accept(step.rows, logits)
+        if self._speculator and not step.readers:
+            self._speculator.learn(step.rows, decoded - began)
+        self.timings.add(
+            python=filled - began + time.perf_counter() - decoded,
+            decode=decoded - filled,
+            is_counted=not step.readers,
+        )
         return deltas
+
+    def take_faults(self) -> list[tuple[int, LocalLLMError]]:
+        """Jobs that could not go on since the last call, by id; they are over."""
+        faults, self._faults = self._faults, []
+        return faults
 
     def cancel(self, job_id: int) -> None:
         """Forget a job; its slot is free and its KV stays for reuse."""
-        self._waiting = deque(s for s in self._waiting if s.job.id != job_id)
+        self._queue.remove(job_id)
         for sequence in self._running:
             if sequence.job.id == job_id:
                 sequence.is_finished = True
         self._release_finished()
 
+    def cancel_all(self) -> None:
+        """Forget every job."""
+        for sequence in [*self._queue.in_order(()), *self._running]:
+            self.cancel(sequence.job.id)
+
+    def put_away(self) -> bool:
+        """In idle time: make a prompt outlive this process. Whether there was one, and so may be more."""
+        return not self.is_busy and self._cache.save_one()
+
     def close(self) -> None:
         """Free the runner."""
-        self._waiting.clear()
         self._running.clear()
         self._runner.close()
 
     def _check(self, job: Job) -> None:
+        if not self._runner.info.can_generate:
+            raise InvalidRequest("this model makes embeddings and no text; serve another one for that", param="model")
         if not job.tokens:
             raise InvalidRequest("the prompt is empty", param="prompt")
         if min(job.tokens) < 0 or max(job.tokens) >= self.info.vocab_size:
@@ -97,68 +158,124 @@ class Batcher:
             )
 
     def _admit(self) -> None:
-        """Slots for waiting jobs, first come first served."""
-        while self._waiting:
-            sequence = self._waiting[0]
-            placement = self._slots.place(sequence.tokens)
+        """Slots for waiting jobs. One whose beginning another job is just reading waits until it can be copied."""
+        for sequence in self._queue.in_order(self._running) if len(self._queue) else ():
+            shared = self._slots.shared(sequence)
+            if shared.is_worth_waiting:
+                continue
+            placement = self._slots.place(shared)
+            if placement is None:
+                if not self._make_room(sequence):
+                    return
+                shared = self._slots.shared(sequence)
+                placement = self._slots.place(shared)
             if placement is None:
                 return
-            self._waiting.popleft()
-            if placement.source == placement.slot:
-                held = self._runner.trim(placement.slot, placement.tokens)
-            else:
-                held = self._runner.copy_prefix(placement.source, placement.slot, placement.tokens)
-            sequence.admit(placement.slot, held)
+            self._queue.remove(sequence.job.id)
+            sequence.admit(placement.slot, self._cache.fill(sequence, placement))
             self._slots.take(sequence)
             self._running.append(sequence)
-            self._running.sort(key=lambda s: s.slot)
+            self._sort()
 
-    def _fill(self) -> tuple[list[Sequence], int]:
-        """The next batch: one row for each answer, then pieces of prompts. Returns the sequences whose logits
-        it asks for, in row order, and the count of prompt tokens."""
+    def _make_room(self, sequence: Sequence) -> bool:
+        """For an interactive job, the youngest batch job gives its slot away and waits; its KV stays as long as the
+        slot allows. Whether one did."""
+        batch = [running for running in self._running if running.is_batch]
+        if sequence.is_batch or not batch:
+            return False
+        youngest = max(batch, key=lambda s: s.job.id)
+        self._slots.release(youngest)
+        self._running.remove(youngest)
+        self._queue.put_back(youngest)
+        return True
+
+    def _close_ranks(self) -> None:
+        """After a burst the jobs that go on may be scattered: one is moved a step."""
+        move = self._slots.next_move() if len(self._running) > 1 else None
+        if move is not None:
+            self._cache.move(move)
+            self._sort()
+
+    def _sort(self) -> None:
+        self._running.sort(key=lambda s: s.slot)
+
+    def _fill(self, turn: list[Sequence]) -> "_Step":
+        """The next batch: rows for each answer, then pieces of prompts."""
+        self._use_adapters(turn[0].job.adapters)
         self._batch.clear()
+        streams = [sequence for sequence in turn if sequence.is_decoding]
+        waiting = [sequence for sequence in turn if not sequence.is_decoding]
+        share = max(1, self._batch.capacity // self.info.max_jobs)
+        if self._speculator and not waiting:
+            self._speculator.draft(streams, self._batch.capacity - share * len(streams))
         rows: list[Sequence] = []
-        for sequence in self._running:
-            if sequence.is_decoding:
-                self._add_rows(sequence, 1, rows)
-        budget = self._pacer.budget(is_alone=not rows)
-        left = min(budget, self._batch.capacity - self._batch.size)
-        budget = left
-        for sequence in sorted(self._prefilling(), key=lambda s: s.job.id):
+        for sequence in streams:
+            self._add_rows(sequence, min(sequence.pending_tokens, share), rows)
+        stream_rows = self._batch.size
+        left = min(self._pacer.budget(is_alone=not streams), self._batch.capacity - stream_rows)
+        is_interactive = any(not sequence.is_batch for sequence in streams)
+        readers = []
+        for sequence in sorted(waiting, key=lambda s: (s.is_batch, s.job.id)):
+            if sequence.is_batch and is_interactive:
+                left = min(left, self._pacer.budget(is_alone=False, is_for_batch=True))
             count = min(left, sequence.pending_tokens)
             if count == 0:
                 break
             self._add_rows(sequence, count, rows)
+            readers.append(sequence)
             left -= count
-        return rows, budget - left
-
-    def _prefilling(self) -> list[Sequence]:
-        return [s for s in self._running if not s.is_decoding]
+        return _Step(rows, readers, self._batch.size - stream_rows)
 
     def _add_rows(self, sequence: Sequence, count: int, rows: list[Sequence]) -> None:
-        is_last = count == sequence.pending_tokens
         start = sequence.position
-        self._batch.add(sequence.slot, start, sequence.tokens[start : start + count], logits=is_last)
-        sequence.position += count
+        tokens = sequence.tokens[start : start + count]
+        is_last = count == sequence.pending_tokens
         if is_last:
+            tokens.extend(sequence.draft)
             rows.append(sequence)
+        else:
+            sequence.draft = []
+        self._batch.add(sequence.slot, start, tokens, logits=is_last * (1 + len(sequence.draft)))
+        sequence.position += count
+
+    def _use_adapters(self, adapters: tuple[AdapterUse, ...]) -> None:
+        if adapters != self._adapters and isinstance(self._runner, AdaptingRunner):
+            self._runner.use_adapters(adapters)
+            self._adapters = adapters
 
     def _accept(self, rows: list[Sequence], logits: Logits) -> list[Delta]:
-        deltas = [
-            Delta(job_id=s.job.id, prompt_done=s.position, prompt_total=len(s.tokens))
-            for s in self._prefilling()
-            if s.pending_tokens
-        ]
-        for sequence, row in zip(rows, logits, strict=True):
-            delta = sequence.accept(row)
+        deltas: list[Delta] = []
+        at = 0
+        for sequence in rows:
+            drafted = len(sequence.draft)
+            delta = self._accept_one(sequence, logits[at : at + 1 + drafted])
+            at += 1 + drafted
+            if sequence.accepted < drafted:
+                self._runner.trim(sequence.slot, sequence.position)
             if delta is not None:
                 deltas.append(delta)
         self._release_finished()
         return deltas
+
+    def _accept_one(self, sequence: Sequence, rows: Logits) -> Delta | None:
+        """A job whose own wishes cannot be met fails alone."""
+        try:
+            return sequence.accept(rows)
+        except EngineError:
+            raise
+        except LocalLLMError as error:
+            sequence.is_finished = True
+            self._faults.append((sequence.job.id, error))
+            return None
 
     def _release_finished(self) -> None:
         if any(s.is_finished for s in self._running):
             for sequence in self._running:
                 if sequence.is_finished:
                     self._slots.release(sequence)
+                    self._queue.ended()
             self._running = [s for s in self._running if not s.is_finished]
+
+
+def _progress(sequence: Sequence) -> Delta:
+    return Delta(job_id=sequence.job.id, prompt_done=sequence.position, prompt_total=len(sequence.job.tokens))

@@ -1,6 +1,7 @@
-"""How much of the waiting prompts goes into one step."""
+"""How much of the waiting prompts goes into one step, and whose turn it is."""
 
 STEP_SECONDS = 0.2  # a running stream should not wait longer than about this for a prompt beside it
+BATCH_STEP_SECONDS = 0.05  # and an interactive one not longer than this for the prompt of a batch job
 MIN_TOKENS = 32  # fewer would waste a step
 SMOOTHING = 0.3
 
@@ -15,11 +16,12 @@ class PrefillPacer:
         self._chunk_tokens = chunk_tokens
         self._tokens_per_second = 0.0
 
-    def budget(self, *, is_alone: bool) -> int:
+    def budget(self, *, is_alone: bool, is_for_batch: bool = False) -> int:
         """Prompt tokens for the next step."""
         if is_alone:
             return self._chunk_tokens
-        affordable = int(self._tokens_per_second * STEP_SECONDS)
+        seconds = BATCH_STEP_SECONDS if is_for_batch else STEP_SECONDS
+        affordable = int(self._tokens_per_second * seconds)
         return max(MIN_TOKENS, min(affordable, self._chunk_tokens))
 
     def measured(self, tokens: int, seconds: float) -> None:

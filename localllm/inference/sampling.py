@@ -16,7 +16,7 @@ import numpy as np
 
 from localllm.engines.base import Logits, Tokenizer
 from localllm.engines.job import TokenConstraint
-from localllm.errors import EngineError
+from localllm.errors import EngineError, InvalidRequest, LocalLLMError
 from localllm.inference.draw import draw_index
 from localllm.inference.logprobs import token_logprob
 from localllm.inference.mirostat import Mirostat
@@ -69,7 +69,8 @@ class Sampler:
     def choose(self, logits: Logits) -> int:
         """The next token for float32 logits [vocab_size], which are left as they are.
 
-        Raises EngineError when they hold no number to choose by, or the constraint lets no token through.
+        Raises EngineError when they hold no number to choose by, InvalidRequest when nothing is left that the
+        constraint lets through, or what the constraint raises.
         """
         if not self._adjuster.is_idle:
             logits = self._adjuster.apply(logits)
@@ -129,11 +130,12 @@ class Sampler:
             logits, peak, sampling.temperature, sampling.dynatemp_range, sampling.dynatemp_exponent
         )
 
-    def _no_choice(self, peak: float) -> EngineError:
+    def _no_choice(self, peak: float) -> LocalLLMError:
         if self._constraint is not None and peak == -np.inf:
-            return EngineError(
-                "no token may come next: the model's vocabulary cannot write what the constraint asks for;"
-                " ask for another format"
+            return InvalidRequest(
+                "no token may come next: penalties, logit_bias or ignore_eos forbid all that the constraint allows;"
+                " drop them or ask for another format",
+                param="response_format",
             )
         return EngineError("the model's logits are not numbers; its file may be damaged")
 

@@ -1,14 +1,33 @@
-"""Which slot a job gets: neighbours of the running ones, and the one whose KV already begins like its prompt."""
+"""What every slot holds, and which one a job gets."""
 
 from array import array
-from collections.abc import Iterable
 
-import numpy as np
 from msgspec import Struct
 
-from localllm.inference.sequence import Sequence
+from localllm.inference.packing import Move, next_move, places
+from localllm.inference.prefix_tree import PrefixTree
+from localllm.inference.sequence import Scope, Sequence
 
-COPY_WORTH_TOKENS = 64  # a whole stream is copied, so fewer shared tokens are cheaper to compute again
+COPY_WORTH_TOKENS = 64  # fewer shared tokens are cheaper to compute again than to copy
+WAIT_WORTH_TOKENS = 8  # or, where another job is just reading them, than to wait for
+
+
+class Shared(Struct, frozen=True):
+    """What the slots have in common with a prompt: tokens by slot in KV now, and the most that will be there once
+    running jobs have read their own prompts."""
+
+    ready: dict[int, int]
+    coming: int
+
+    @property
+    def most(self) -> int:
+        """Tokens in the slot that has the most of them now."""
+        return max(self.ready.values(), default=0)
+
+    @property
+    def is_worth_waiting(self) -> bool:
+        """Whether to let another job read first, and copy from it then."""
+        return self.coming >= COPY_WORTH_TOKENS and self.coming - self.most >= WAIT_WORTH_TOKENS
 
 
 class Placement(Struct, frozen=True):
@@ -20,66 +39,131 @@ class Placement(Struct, frozen=True):
 
 
 class SlotTable:
-    """What every slot holds. Running sequences stay one run of neighbouring slots wherever that is possible.
-
-    A runner decodes neighbours together and others apart (measured on llama.cpp: 4 streams in slots 0–3 or
-    8–11 run 1.4 to 2.9 times as fast as scattered ones), and any run is as good as one from slot 0.
-    """
+    """Which jobs run where, and what the free slots still hold of earlier ones."""
 
     def __init__(self, count: int) -> None:
         self._running: list[Sequence | None] = [None] * count
         self._kept = [array("i") for _ in range(count)]  # tokens in KV of slots that are not running
+        self._scopes: list[Scope] = [("", ())] * count  # of what is in the slot
+        self._trees: dict[Scope, PrefixTree[int]] = {}  # by scope, of whole prompts and kept answers
+        self._unsaved: set[int] = set()
         self._last_use = [0] * count
         self._clock = 0
 
-    def place(self, tokens: "array[int]") -> Placement | None:
-        """The best slot for a prompt, or None when all are taken. At least one token is left to decode."""
-        candidates = self._candidates()
+    @property
+    def free_count(self) -> int:
+        """Slots that no job runs in."""
+        return self._running.count(None)
+
+    def shared(self, sequence: Sequence) -> Shared:
+        """What is known of a sequence's tokens. At least one token is always left to decode.
+
+        A job only counts on what jobs of its own rank or a higher one are going to read.
+        """
+        ready: dict[int, int] = {}
+        coming = 0
+        tree = self._trees.get(sequence.scope)
+        for match in tree.longest(sequence.tokens) if tree else ():
+            tokens = min(match.tokens, len(sequence.tokens) - 1)
+            holder = self._running[match.holder]
+            ready[match.holder] = tokens if holder is None else min(tokens, holder.position)
+            if holder is not None and (sequence.is_batch or not holder.is_batch):
+                coming = max(coming, tokens)
+        return Shared(ready, coming)
+
+    def place(self, shared: Shared) -> Placement | None:
+        """The best slot for a prompt, or None when all are taken."""
+        taken = [slot for slot, sequence in enumerate(self._running) if sequence is not None]
+        candidates = places(taken, len(self._running))
         if not candidates:
             return None
-        shared = [self._shared(slot, tokens) for slot in range(len(self._kept))]
-        best = max(candidates, key=lambda slot: (shared[slot], -len(self._kept[slot]), -self._last_use[slot]))
-        richest = max(range(len(shared)), key=shared.__getitem__)
-        if shared[richest] - shared[best] < COPY_WORTH_TOKENS:
-            return Placement(best, best, shared[best])
+        ready = shared.ready
+        best = max(candidates, key=lambda slot: (ready.get(slot, 0), -len(self._kept[slot]), -self._last_use[slot]))
+        own, most = ready.get(best, 0), shared.most
+        if most - own < COPY_WORTH_TOKENS:
+            return Placement(best, best, own)
+        source = max(ready, key=ready.__getitem__)
         target = min(candidates, key=lambda slot: (len(self._kept[slot]), self._last_use[slot]))
-        return Placement(target, richest, shared[richest])
+        return Placement(target, source, most)
 
     def take(self, sequence: Sequence) -> None:
-        """Mark the sequence's slot as running."""
-        self._running[sequence.slot] = sequence
-        self._kept[sequence.slot] = array("i")
+        """Mark the sequence's slot as running; what it is going to read can be counted on by others."""
+        slot = sequence.slot
+        self._running[slot] = sequence
+        self._hold(slot, array("i"), sequence.scope)
+        self._tree(sequence.scope).put(slot, sequence.tokens)
 
     def release(self, sequence: Sequence) -> None:
         """Free the sequence's slot; what is in KV stays for a later prompt."""
         self._running[sequence.slot] = None
-        self._kept[sequence.slot] = sequence.tokens[: sequence.position]
+        self._hold(sequence.slot, sequence.tokens[: sequence.position], sequence.scope)
         self._clock += 1
         self._last_use[sequence.slot] = self._clock
 
-    def _candidates(self) -> list[int]:
-        """Free slots that keep the run whole: in its gaps, else at its ends, else any."""
-        count = len(self._running)
-        free = [slot for slot in range(count) if self._running[slot] is None]
-        taken = [slot for slot in range(count) if self._running[slot] is not None]
-        if not taken:
-            return free
-        gaps = [slot for slot in free if taken[0] < slot < taken[-1]]
-        ends = [slot for slot in (taken[0] - 1, taken[-1] + 1) if 0 <= slot < count]
-        return gaps or ends
+    def next_move(self) -> Move | None:
+        """What to move to make the running slots neighbours again, if they are not."""
+        taken = [slot for slot, sequence in enumerate(self._running) if sequence is not None]
+        return next_move(taken, len(self._running), lambda slot: len(self._kept[slot]))
 
-    def _shared(self, slot: int, tokens: "array[int]") -> int:
-        running = self._running[slot]
-        held = self._kept[slot] if running is None else running.tokens[: running.position]
-        return min(common_prefix(held, tokens), len(tokens) - 1)
+    def running(self, slot: int) -> Sequence | None:
+        """Who runs there."""
+        return self._running[slot]
 
+    def kept(self, slot: int) -> "array[int]":
+        """The tokens that a free slot still holds."""
+        return self._kept[slot]
 
-def common_prefix(left: "Iterable[int] | array[int]", right: "Iterable[int] | array[int]") -> int:
-    """How many items two token arrays share from the start."""
-    a, b = np.asarray(left, np.int32), np.asarray(right, np.int32)
-    size = min(len(a), len(b))
-    if size == 0:
-        return 0
-    differs = a[:size] != b[:size]
-    first = int(differs.argmax())
-    return first if differs[first] else size
+    def moved(self, move: Move, *, is_swapped: bool) -> None:
+        """The move was made; with `is_swapped` what the target held is now in the source, else nothing is."""
+        sequence = self._running[move.source]
+        if sequence is None:
+            return
+        kept, scope = self._kept[move.target], self._scopes[move.target]
+        was_unsaved = move.target in self._unsaved
+        sequence.slot = move.target
+        self._running[move.source] = None
+        self._running[move.target] = sequence
+        self._hold(move.target, array("i"), sequence.scope)
+        self._tree(sequence.scope).put(move.target, sequence.tokens)
+        self._hold(move.source, kept if is_swapped else array("i"), scope)
+        if not was_unsaved:
+            self._unsaved.discard(move.source)
+
+    def lost(self, slot: int) -> None:
+        """A free slot holds nothing any more."""
+        self._hold(slot, array("i"), self._scopes[slot])
+
+    def unsaved(self, least_tokens: int) -> int | None:
+        """A free slot that holds at least so many tokens which are nowhere else; the latest used first."""
+        wanted = [slot for slot in self._unsaved if len(self._kept[slot]) >= least_tokens]
+        return max(wanted, key=self._last_use.__getitem__, default=None)
+
+    def saved(self, slot: int) -> None:
+        """What a slot holds is safe elsewhere, or not worth it."""
+        self._unsaved.discard(slot)
+
+    def scope(self, slot: int) -> Scope:
+        """Whose KV a slot holds."""
+        return self._scopes[slot]
+
+    def _hold(self, slot: int, kept: "array[int]", scope: Scope) -> None:
+        if self._scopes[slot] != scope:
+            self._forget(slot)
+        self._scopes[slot] = scope
+        self._kept[slot] = kept
+        if kept:
+            self._tree(scope).put(slot, kept)
+            self._unsaved.add(slot)
+        else:
+            self._forget(slot)
+
+    def _forget(self, slot: int) -> None:
+        self._unsaved.discard(slot)
+        tree = self._trees.get(self._scopes[slot])
+        if tree is not None:
+            tree.drop(slot)
+            if not len(tree):
+                del self._trees[self._scopes[slot]]
+
+    def _tree(self, scope: Scope) -> PrefixTree[int]:
+        return self._trees.setdefault(scope, PrefixTree())

@@ -4,38 +4,53 @@ import random
 from collections.abc import Generator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from localllm.engines.base import Engine
+from localllm.engines.base import Batch, Logits, Runner
 from localllm.engines.echo import EchoRunner
-from localllm.engines.job import Job
+from localllm.engines.job import Delta, Job
 from localllm.engines.plan import LoadPlan
 from localllm.engines.registry import load_runner
+from localllm.errors import LocalLLMError, QueueFull
 from localllm.inference.batcher import Batcher
-from localllm.types import Sampling
+from localllm.inference.sequence import Sequence
+from localllm.inference.speculation.lookup import PromptLookup
+from localllm.inference.state_files import StateFiles
+from localllm.types import Client, Priority, Sampling
 from tests.engines.contract import Answer, tokens
 
 TEXT = "the river carried small boats past quiet stone houses where people were cooking supper"
 WORDS = TEXT.split()
 
 
-@pytest.fixture(scope="module", params=["echo", "llama_cpp"])
-def engine(request: pytest.FixtureRequest, tiny_model: Path) -> Generator[Engine, None, None]:
+def load(kind: str, model: Path, *, slots: int = 5, identity: str = "tiny") -> Runner:
     """Without flash attention llama.cpp's rows do not depend on their neighbours (see docs/performance.md)."""
     plan = LoadPlan(
-        engine=request.param,
-        path="" if request.param == "echo" else str(tiny_model),
-        max_jobs=5,
+        engine=kind,
+        path="" if kind == "echo" else str(model),
+        identity=identity,
+        max_jobs=slots,
         context_tokens=768,
         threads=1,
         flash_attention=False,
     )
-    batcher = Batcher(load_runner(plan, lambda _: None))
+    return load_runner(plan, lambda _: None)
+
+
+@pytest.fixture(scope="module", params=["echo", "llama_cpp", "llama_cpp with disk and lookup"])
+def engine(
+    request: pytest.FixtureRequest, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Generator[Batcher, None, None]:
+    kind, _, has_all = request.param.partition(" with ")
+    runner = load(kind, tiny_model)
+    files = StateFiles(tmp_path_factory.mktemp("kv"), 2**24, runner.info.state_key) if has_all else None
+    batcher = Batcher(runner, files=files, drafter=PromptLookup() if has_all else None)
     yield batcher
     batcher.close()
 
 
-def prompts(source: random.Random, engine: Engine, count: int) -> list[tuple[int, ...]]:
+def prompts(source: random.Random, engine: Batcher, count: int) -> list[tuple[int, ...]]:
     """Some of them begin alike, as chats do, and some are long enough to be read in pieces."""
     shared = " ".join(source.choice(WORDS) for _ in range(30))
     made = []
@@ -45,7 +60,7 @@ def prompts(source: random.Random, engine: Engine, count: int) -> list[tuple[int
     return made
 
 
-def alone(engine: Engine, prompt: tuple[int, ...], sampling: Sampling) -> str:
+def alone(engine: Batcher, prompt: tuple[int, ...], sampling: Sampling) -> str:
     engine.start(Job(id=1, tokens=prompt, sampling=sampling))
     answer = Answer()
     while engine.is_busy:
@@ -55,7 +70,7 @@ def alone(engine: Engine, prompt: tuple[int, ...], sampling: Sampling) -> str:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_random_schedules(engine: Engine, seed: int) -> None:
+def test_random_schedules(engine: Batcher, seed: int) -> None:
     source = random.Random(seed)
     jobs = {
         job_id: Job(
@@ -64,6 +79,7 @@ def test_random_schedules(engine: Engine, seed: int) -> None:
             sampling=Sampling(
                 temperature=source.choice([0.0, 0.0, 0.9]), seed=job_id, max_tokens=source.randrange(1, 40)
             ),
+            client=Client(source.choice(["", "", "other"]), source.choice(["interactive", "batch"])),
         )
         for job_id, prompt in enumerate(prompts(source, engine, 40), start=1)
     }
@@ -71,7 +87,7 @@ def test_random_schedules(engine: Engine, seed: int) -> None:
     answers: dict[int, Answer] = {job_id: Answer() for job_id in jobs}
     waiting, cancelled = list(jobs), set[int]()
     while waiting or engine.is_busy:
-        while waiting and source.random() < 0.4:
+        while waiting and source.random() < (0.4 if engine.is_busy else 0.9):
             engine.start(jobs[waiting.pop(0)])
         if source.random() < 0.05:
             victim = source.choice(list(jobs))
@@ -81,7 +97,9 @@ def test_random_schedules(engine: Engine, seed: int) -> None:
         for delta in engine.step():
             assert delta.job_id not in cancelled
             answers[delta.job_id].add(delta)
+        engine.put_away()
     assert cancelled
+    assert engine.free_slots == engine.info.max_jobs
     for job_id, answer in answers.items():
         if job_id in cancelled:
             assert expected[job_id].startswith(answer.text)
@@ -136,3 +154,252 @@ def test_times_add_up() -> None:
     assert first.queue_seconds < 0.005 <= first.decode_seconds
     assert second.queue_seconds >= first.prefill_seconds + first.decode_seconds
     assert 0 < first.tokens_per_second <= 200
+
+
+def start(batcher: Batcher, job_id: int, text: str, *, client: Client = Client(), **sampling: object) -> None:
+    chosen = Sampling(**({"temperature": 0.0} | sampling))  # type: ignore[arg-type]
+    batcher.start(Job(id=job_id, tokens=tokens(batcher, text), sampling=chosen, client=client))
+
+
+def drain(batcher: Batcher) -> dict[int, Answer]:
+    answers: dict[int, Answer] = {}
+    while batcher.is_busy:
+        for delta in batcher.step():
+            answers.setdefault(delta.job_id, Answer()).add(delta)
+    return answers
+
+
+def echo(slots: int, rate: str = "", **options: int) -> Batcher:
+    return Batcher(EchoRunner(LoadPlan(engine="echo", path=rate, max_jobs=slots)), **options)
+
+
+class CountingRunner(EchoRunner):
+    """Knows how many rows it was given."""
+
+    rows = 0
+
+    def decode(self, batch: Batch) -> Logits:
+        self.rows += batch.size
+        return super().decode(batch)
+
+
+def test_a_prefix_that_many_bring_at_once_is_read_once() -> None:
+    runner = CountingRunner(LoadPlan(engine="echo", path="", max_jobs=8))
+    batcher = Batcher(runner)
+    shared = "s" * 600
+    for job_id in range(8):
+        start(batcher, job_id, f"{shared}{job_id} and more", max_tokens=1)
+    answers = drain(batcher)
+    assert {answer.text for answer in answers.values()} == {"s"}
+    assert 600 + 8 * 10 <= runner.rows <= 600 + 8 * 12
+    cached = [answer.usage.cached_tokens for answer in answers.values() if answer.usage]
+    assert sorted(cached) == [0] + [600] * 7
+
+
+def test_a_shared_prefix_is_waited_for_only_as_long_as_somebody_reads_it() -> None:
+    batcher = echo(4)
+    for job_id in range(3):
+        start(batcher, job_id, "s" * 600 + str(job_id), max_tokens=1)
+    batcher.step()
+    batcher.cancel(0)
+    answers = drain(batcher)
+    assert [answers[job_id].text for job_id in (1, 2)] == ["s", "s"]
+
+
+def test_scopes_read_for_themselves() -> None:
+    batcher = echo(4)
+    for job_id, scope in enumerate(["a", "b", "a"]):
+        start(batcher, job_id, "s" * 300, client=Client(scope), max_tokens=1)
+        usage = drain(batcher)[job_id].usage
+        assert usage is not None
+        assert usage.cached_tokens == (300 if job_id == 2 else 0)
+
+
+BATCH: Priority = "batch"
+
+
+def test_an_interactive_job_takes_the_slot_of_a_batch_job_which_then_goes_on() -> None:
+    batcher = echo(2)
+    for job_id in (1, 2):
+        start(batcher, job_id, "batch " * 20, client=Client("", BATCH))
+    deltas: list[Delta] = []
+    for _ in range(12):
+        deltas += batcher.step()
+    start(batcher, 3, "hello")
+    ended = []
+    while batcher.is_busy:
+        step = batcher.step()
+        ended += [delta.job_id for delta in step if delta.finish]
+        deltas += step
+    assert ended[0] == 3
+    texts = {job_id: "".join(d.text for d in deltas if d.job_id == job_id) for job_id in (1, 2, 3)}
+    assert texts == {1: "batch " * 20, 2: "batch " * 20, 3: "hello"}
+    assert any(delta.job_id == 2 and delta.queue_position == 1 for delta in deltas)
+
+
+def test_batch_jobs_slow_an_interactive_one_little() -> None:
+    batcher = echo(8)
+    for job_id in range(7):
+        start(batcher, job_id, "b" * 100, client=Client("", BATCH))
+    start(batcher, 9, "i" * 100)
+    said = dict.fromkeys([*range(7), 9], 0)
+    while not said[9] >= 100:
+        for delta in batcher.step():
+            said[delta.job_id] += len(delta.text)
+    assert all(0 < said[job_id] <= 30 for job_id in range(7))
+
+
+def test_a_full_queue_refuses_and_tells_positions() -> None:
+    batcher = echo(1, max_queue=2)
+    for job_id in range(3):
+        start(batcher, job_id, "abc")
+    with pytest.raises(QueueFull):
+        start(batcher, 3, "abc")
+    first = {delta.job_id: delta.queue_position for delta in batcher.step() if delta.queue_position}
+    assert first == {1: 1, 2: 2}
+    assert sorted(drain(batcher)) == [0, 1, 2]
+
+
+class Refusing:
+    """A constraint that gives up after a few tokens."""
+
+    is_complete = False
+
+    def __init__(self) -> None:
+        self.left = 3
+
+    def mask(self, logits: Logits) -> None:
+        self.left -= 1
+        if not self.left:
+            raise LocalLLMError("too complex")
+
+    def accept(self, token: int) -> None:
+        pass
+
+    def forced(self) -> list[int]:
+        return []
+
+
+def test_a_job_that_cannot_go_on_fails_alone() -> None:
+    batcher = echo(2)
+    start(batcher, 1, "abcdefgh")
+    batcher.start(Job(id=2, tokens=tokens(batcher, "abcdefgh"), sampling=Sampling(), constraint=Refusing()))
+    answers = drain(batcher)
+    assert answers[1].text == "abcdefgh"
+    assert answers[2].finish is None
+    assert [(job_id, error.message) for job_id, error in batcher.take_faults()] == [(2, "too complex")]
+    assert batcher.take_faults() == []
+    assert batcher.free_slots == 2
+
+
+class Spelling:
+    """A grammar of one word, whose last letters are forced at once."""
+
+    def __init__(self, word: bytes) -> None:
+        self.left = list(word)
+
+    @property
+    def is_complete(self) -> bool:
+        return not self.left
+
+    def mask(self, logits: Logits) -> None:
+        allowed = logits[self.left[0]]
+        logits[:] = -np.inf
+        logits[self.left[0]] = allowed
+
+    def accept(self, token: int) -> None:
+        assert token == self.left.pop(0)
+
+    def forced(self) -> list[int]:
+        return list(self.left)
+
+
+@pytest.mark.parametrize("logprobs", [None, 0])
+def test_forced_tokens_cost_no_steps(logprobs: int | None) -> None:
+    batcher = echo(1)
+    word = b"constrained output that goes on for quite a while, and then ends"
+    job = Job(id=1, tokens=tokens(batcher, "x"), sampling=Sampling(logprobs=logprobs), constraint=Spelling(word))
+    batcher.start(job)
+    answer, steps = Answer(), 0
+    while batcher.is_busy:
+        steps += 1
+        for delta in batcher.step():
+            answer.add(delta)
+    assert answer.text.encode() == word
+    assert answer.finish == "stop"
+    assert steps == (len(word) if logprobs is not None else 1)
+    assert batcher.free_slots == 1
+
+
+def test_forced_tokens_are_read_before_the_answer_goes_on(tiny_model: Path) -> None:
+    """The answer behind them is the one that follows the same text in a prompt."""
+
+    class Beginning(Spelling):
+        is_complete = False
+
+        def mask(self, logits: Logits) -> None:
+            if self.left:
+                super().mask(logits)
+
+        def accept(self, token: int) -> None:
+            if self.left:
+                super().accept(token)
+
+    batcher = Batcher(load("llama_cpp", tiny_model, slots=1))
+    prompt, forced = tokens(batcher, "once upon "), tokens(batcher, "a time " * 12)
+    constraint = Beginning(b"")
+    constraint.left = list(forced)
+    sampling = Sampling(temperature=0.0, max_tokens=len(forced) + 12, ignore_eos=True)
+    batcher.start(Job(id=1, tokens=prompt, sampling=sampling, constraint=constraint))
+    whole = drain(batcher)[1].text
+    sampling = Sampling(temperature=0.0, max_tokens=12, ignore_eos=True)
+    batcher.start(Job(id=2, tokens=(*prompt, *forced), sampling=sampling))
+    assert whole == "a time " * 12 + drain(batcher)[2].text
+    batcher.close()
+
+
+def logits_after(batcher: Batcher, prompt: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> tuple[Logits, int]:
+    """The logits that the first token is chosen by, and how many tokens were not read for them."""
+    seen: list[Logits] = []
+    accept = Sequence.accept
+    monkeypatch.setattr(Sequence, "accept", lambda s, rows: (seen.append(rows[0].copy()), accept(s, rows))[1])
+    batcher.start(Job(id=1, tokens=prompt, sampling=Sampling(temperature=0.0, max_tokens=1, ignore_eos=True)))
+    usage = drain(batcher)[1].usage
+    monkeypatch.undo()
+    assert usage is not None
+    return seen[0], usage.cached_tokens
+
+
+def test_the_cache_changes_no_logits(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the same slot, from another one, from disk after a restart: against a runner that knows nothing."""
+    known = Batcher(load("llama_cpp", tiny_model))
+    shared = tokens(known, TEXT * 4)
+    asked = [(*shared, *tokens(known, f" and {word}")) for word in WORDS[:4]]
+    known.close()
+    expected = []
+    for prompt in asked:
+        fresh = Batcher(load("llama_cpp", tiny_model))
+        expected.append(logits_after(fresh, prompt, monkeypatch)[0])
+        fresh.close()
+    for _restart in range(2):
+        runner = load("llama_cpp", tiny_model)
+        batcher = Batcher(runner, files=StateFiles(tmp_path / "kv", 2**24, runner.info.state_key))
+        for at, prompt in enumerate(asked):
+            logits, cached = logits_after(batcher, prompt, monkeypatch)
+            np.testing.assert_allclose(logits, expected[at], atol=1e-4)
+            assert cached >= (len(shared) if at or _restart else 0)
+        assert batcher.put_away() or _restart
+        while batcher.put_away():
+            pass
+        batcher.close()
+
+
+def test_another_model_finds_nothing_on_disk(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for identity, found in (("one", False), ("one", True), ("two", False)):
+        runner = load("llama_cpp", tiny_model, identity=identity)
+        batcher = Batcher(runner, files=StateFiles(tmp_path / "kv", 2**24, runner.info.state_key))
+        _, cached = logits_after(batcher, tokens(batcher, TEXT * 4), monkeypatch)
+        assert bool(cached) == found
+        while batcher.put_away():
+            pass
+        batcher.close()

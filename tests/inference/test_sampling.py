@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from localllm.engines.base import Logits
 from localllm.engines.echo import EchoTokenizer
-from localllm.errors import EngineError
+from localllm.errors import EngineError, InvalidRequest
 from localllm.inference.sampling import Sampler
 from localllm.inference.temperature import entropy_temperature
 from localllm.types import Sampling
@@ -247,9 +247,9 @@ def test_a_constraint_chooses_by_the_logits_among_what_it_allows() -> None:
 
 
 def test_a_constraint_that_lets_nothing_through_is_an_engine_error() -> None:
-    with pytest.raises(EngineError, match="no token may come next"):
+    with pytest.raises(InvalidRequest, match="no token may come next"):
         constrained(Spelling(set())).choose(logits(0, 1, 2, 3, 4, 5, 6, 7))
-    with pytest.raises(EngineError, match="no token may come next"):
+    with pytest.raises(InvalidRequest, match="no token may come next"):
         constrained(Spelling({7}), ignore_eos=True).choose(logits(0, 1, 2, 3, 4, 5, 6, 7))
 
 

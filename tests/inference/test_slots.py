@@ -3,42 +3,40 @@
 import random
 from array import array
 
-import pytest
-
 from localllm.engines.echo import EchoTokenizer
 from localllm.engines.job import Job
+from localllm.inference.packing import Move
 from localllm.inference.sequence import Sequence
-from localllm.inference.slots import COPY_WORTH_TOKENS, Placement, SlotTable, common_prefix
-from localllm.types import Sampling
+from localllm.inference.slots import COPY_WORTH_TOKENS, Placement, SlotTable
+from localllm.types import AdapterUse, Client, Sampling
 
 
-def sequence(tokens: list[int]) -> Sequence:
-    return Sequence(Job(id=1, tokens=tuple(tokens), sampling=Sampling()), EchoTokenizer(), 4096)
+def sequence(tokens: list[int], client: Client = Client(), adapters: tuple[AdapterUse, ...] = ()) -> Sequence:
+    job = Job(id=1, tokens=tuple(tokens), sampling=Sampling(), client=client, adapters=adapters)
+    return Sequence(job, EchoTokenizer(), 4096)
 
 
-def occupy(table: SlotTable, tokens: list[int]) -> Sequence:
+def place(table: SlotTable, tokens: list[int]) -> Placement | None:
+    return table.place(table.shared(sequence(tokens)))
+
+
+def occupy(table: SlotTable, tokens: list[int], *, is_read: bool = True, client: Client = Client()) -> Sequence:
     """Place, take, and pretend that the whole prompt is in KV."""
-    taken = sequence(tokens)
-    placement = table.place(taken.tokens)
+    taken = sequence(tokens, client)
+    placement = table.place(table.shared(taken))
     assert placement is not None
     taken.admit(placement.slot, placement.tokens)
     table.take(taken)
-    taken.position = len(tokens)
+    if is_read:
+        taken.position = len(tokens)
     return taken
-
-
-@pytest.mark.parametrize(
-    ("left", "right", "shared"),
-    [([], [1], 0), ([1, 2, 3], [1, 2, 3], 3), ([1, 2, 3], [1, 2], 2), ([1, 2, 3], [1, 9, 3], 1), ([5], [6], 0)],
-)
-def test_common_prefix(left: list[int], right: list[int], shared: int) -> None:
-    assert common_prefix(array("i", left), array("i", right)) == shared
 
 
 def test_jobs_are_packed_from_the_first_slot() -> None:
     table = SlotTable(4)
     assert [occupy(table, [i, i, i]).slot for i in range(4)] == [0, 1, 2, 3]
-    assert table.place(array("i", [9])) is None
+    assert table.free_count == 0
+    assert place(table, [9]) is None
 
 
 def test_a_gap_is_filled_first() -> None:
@@ -53,20 +51,20 @@ def test_a_lone_chat_goes_back_to_its_own_slot() -> None:
     first, second = occupy(table, [1, 1, 1, 1]), occupy(table, [2, 2, 2, 2])
     table.release(first)
     table.release(second)
-    assert table.place(array("i", [2, 2, 2, 2, 5])) == Placement(1, 1, 4)
-    assert table.place(array("i", [1, 1, 1, 1, 5])) == Placement(0, 0, 4)
+    assert place(table, [2, 2, 2, 2, 5]) == Placement(1, 1, 4)
+    assert place(table, [1, 1, 1, 1, 5]) == Placement(0, 0, 4)
 
 
 def test_one_token_is_always_left_to_decode() -> None:
     table = SlotTable(2)
     table.release(occupy(table, [1, 2, 3]))
-    assert table.place(array("i", [1, 2, 3])) == Placement(0, 0, 2)
+    assert place(table, [1, 2, 3]) == Placement(0, 0, 2)
 
 
 def test_a_new_prompt_spares_the_slot_of_another_chat() -> None:
     table = SlotTable(2)
     table.release(occupy(table, [1, 1, 1]))
-    assert table.place(array("i", [2, 2])) == Placement(1, 1, 0)
+    assert place(table, [2, 2]) == Placement(1, 1, 0)
 
 
 def test_without_an_empty_slot_the_oldest_of_equals_is_overwritten() -> None:
@@ -74,7 +72,7 @@ def test_without_an_empty_slot_the_oldest_of_equals_is_overwritten() -> None:
     first, second = occupy(table, [1, 1, 1]), occupy(table, [2, 2, 2])
     table.release(second)
     table.release(first)
-    placement = table.place(array("i", [9]))
+    placement = place(table, [9])
     assert placement is not None
     assert placement.slot == second.slot
 
@@ -86,27 +84,89 @@ def test_a_long_prefix_elsewhere_is_copied_next_to_the_running_ones() -> None:
     far = occupy(table, shared)
     for done in (running[1], running[2], far):
         table.release(done)
-    placement = table.place(array("i", [*shared, 5]))  # slot 0 runs, so slot 1 is next to it
-    assert placement == Placement(1, 3, len(shared))
+    assert place(table, [*shared, 5]) == Placement(1, 3, len(shared))  # slot 0 runs, so slot 1 is next to it
 
 
 def test_a_running_job_shares_its_prefix() -> None:
     table = SlotTable(3)
     shared = list(range(COPY_WORTH_TOKENS + 1))
     occupy(table, [*shared, 1])
-    assert table.place(array("i", [*shared, 2])) == Placement(1, 0, len(shared))
+    assert place(table, [*shared, 2]) == Placement(1, 0, len(shared))
+
+
+def test_what_a_running_job_has_yet_to_read_is_coming() -> None:
+    table, shared = SlotTable(3), list(range(100))
+    reader = occupy(table, [*shared, 1], is_read=False)
+    found = table.shared(sequence([*shared, 2]))
+    assert (found.most, found.coming) == (0, 100)
+    reader.position = 60
+    found = table.shared(sequence([*shared, 2]))
+    assert (found.most, found.coming) == (60, 100)
+
+
+def test_nobody_waits_for_a_job_of_lower_rank() -> None:
+    table, shared = SlotTable(3), list(range(100))
+    occupy(table, [*shared, 1], is_read=False, client=Client("", "batch"))
+    assert table.shared(sequence([*shared, 2])).coming == 0
+    assert table.shared(sequence([*shared, 2], Client("", "batch"))).coming == 100
+
+
+def test_scopes_share_nothing() -> None:
+    table, tokens = SlotTable(3), [1, 2, 3, 4, 5]
+    table.release(occupy(table, tokens, client=Client("a")))
+    assert table.shared(sequence([*tokens, 6], Client("a"))).most == 5
+    assert table.shared(sequence([*tokens, 6], Client("b"))).most == 0
+    assert table.shared(sequence([*tokens, 6], Client("a"), (AdapterUse("x"),))).most == 0
+    other = occupy(table, tokens, client=Client("b"))
+    assert other.slot != 0  # an empty one is taken first
+    table.release(other)
+    assert table.shared(sequence(tokens, Client("b"))).ready == {other.slot: 4}
+
+
+def test_a_move_takes_tokens_along_and_can_swap() -> None:
+    table = SlotTable(6)
+    running = [occupy(table, [i + 10] * 5) for i in range(6)]
+    for gone in (1, 2, 3, 4):
+        table.release(running[gone])
+    move = table.next_move()
+    assert move is not None
+    assert move.source in (0, 5)
+    mover, kept = running[move.source], list(table.kept(move.target))
+    table.moved(move, is_swapped=True)
+    assert mover.slot == move.target
+    assert table.running(move.target) is mover
+    assert list(table.kept(move.source)) == kept
+    assert table.shared(sequence(kept)).ready == {move.source: 4}
+    assert table.next_move() is None
+
+
+def test_what_is_not_on_disk_is_known() -> None:
+    table = SlotTable(4)
+    first, second = occupy(table, [1] * 10), occupy(table, [2] * 20)
+    table.release(second)
+    table.release(first)
+    assert table.unsaved(5) == first.slot  # the latest used
+    assert table.unsaved(15) == second.slot
+    table.saved(second.slot)
+    assert table.unsaved(15) is None
+    occupy(table, [1] * 10 + [7])
+    assert table.unsaved(5) is None  # running again
+    table.moved(Move(first.slot, 3), is_swapped=True)
+    assert table.unsaved(1) is None
 
 
 def test_running_slots_stay_one_run_whatever_comes_and_goes() -> None:
     source = random.Random(2)
     table, running = SlotTable(8), list[Sequence]()
-    for _ in range(4000):
+    for _ in range(2000):
+        while (move := table.next_move()) is not None:
+            table.moved(move, is_swapped=source.random() < 0.5)
+        slots = sorted(each.slot for each in running)
+        assert not slots or slots[-1] - slots[0] == len(slots) - 1
+        assert all(table.running(each.slot) is each for each in running)
         if running and (len(running) == 8 or source.random() < 0.5):
-            table.release(running.pop(source.randrange(len(running))))
-            continue
-        before = sorted(s.slot for s in running)
-        running.append(occupy(table, [source.randrange(4) for _ in range(source.randrange(1, 6))]))
-        slot = running[-1].slot
-        assert slot not in before
-        if before:
-            assert before[0] - 1 <= slot <= before[-1] + 1
+            gone = running.pop(source.randrange(len(running)))
+            table.release(gone)
+            assert table.kept(gone.slot) == array("i", gone.tokens)
+        else:
+            running.append(occupy(table, [source.randrange(4) for _ in range(source.randrange(1, 6))]))

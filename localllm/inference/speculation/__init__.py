@@ -1,0 +1,1 @@
+"""Guessing ahead: tokens that the model then confirms several at a time."""
