@@ -118,7 +118,7 @@ def worker_environment() -> dict[str, str]:
     No secrets; a native abort ends it instead of forking a debugger; threads of the GNU OpenMP library soon sleep
     where they wait, instead of keeping a core from whoever takes the answer (docs/performance.md).
     """
-    secret = ("TOKEN", "API_KEY", "PASSWORD", "SECRET")
+    secret = ("TOKEN", "API_KEY", "_KEYS", "PASSWORD", "SECRET")
     kept = {name: value for name, value in os.environ.items() if not any(word in name for word in secret)}
     return {"GOMP_SPINCOUNT": "3000"} | kept | {"GGML_NO_BACKTRACE": "1"}
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+from localllm.api.clients import Clients
 from localllm.api.server import bind, make_server, url_of
 from localllm.cli.compose import make_service
 from localllm.config import Settings
@@ -35,10 +36,13 @@ async def running_service(
 
 
 @asynccontextmanager
-async def running_server(service: ChatService, *, key: str = "") -> AsyncGenerator[str, None]:
+async def running_server(
+    service: ChatService, *, key: str = "", clients: Clients | None = None
+) -> AsyncGenerator[str, None]:
     """The base URL of a server in this event loop, on a socket of its own."""
-    listener = bind("127.0.0.1", 0, key=key)
-    server = make_server(service, key=key, host="127.0.0.1")
+    known = clients or Clients(key)
+    listener = bind("127.0.0.1", 0, known)
+    server = make_server(service, clients=known, host="127.0.0.1")
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         while not server.started:

@@ -9,21 +9,22 @@ from starlette.types import Receive
 
 from localllm.api.disconnect import ClientLeft, disconnected, unless_client_leaves
 from localllm.api.sse import PING_SECONDS
-from localllm.types import Event, Finished, TextDelta
+from localllm.types import Event, Finished, TextDelta, TokenLogprob
 
 Events = AsyncGenerator[Event, None]
 
 
-class WholeAnswer(Struct, frozen=True):
-    """Text and end of an answer that was not streamed."""
+class WholeChoice(Struct, frozen=True):
+    """One choice of an answer that was not streamed."""
 
     text: str
+    logprobs: list[TokenLogprob]
     end: Finished
 
 
-async def collect(events: Events, receive: Receive) -> WholeAnswer:
+async def collect(events: Events, choices: int, receive: Receive) -> list[WholeChoice]:
     """The whole answer. Raises ClientLeft when nobody waits for it any more; the job has then been cancelled."""
-    return await unless_client_leaves(_collect(events), receive)
+    return await unless_client_leaves(_collect(events, choices), receive)
 
 
 async def begin(events: Events, receive: Receive) -> Events:
@@ -60,12 +61,17 @@ async def _abandon(first: "asyncio.Future[Event]", events: Events) -> None:
     await events.aclose()
 
 
-async def _collect(events: Events) -> WholeAnswer:
-    parts: list[str] = []
+async def _collect(events: Events, choices: int) -> list[WholeChoice]:
+    texts: list[list[str]] = [[] for _ in range(choices)]
+    logprobs: list[list[TokenLogprob]] = [[] for _ in range(choices)]
+    ends: dict[int, Finished] = {}
     async with aclosing(events):
         async for event in events:
             if isinstance(event, TextDelta):
-                parts.append(event.text)
+                texts[event.choice].append(event.text)
+                logprobs[event.choice].extend(event.logprobs)
             elif isinstance(event, Finished):
-                return WholeAnswer("".join(parts), event)
-    raise RuntimeError("the service ended an answer without saying so")
+                ends[event.choice] = event
+    if len(ends) < choices:
+        raise RuntimeError("the service ended an answer without saying so")
+    return [WholeChoice("".join(texts[i]), logprobs[i], ends[i]) for i in range(choices)]

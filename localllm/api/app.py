@@ -10,18 +10,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from localllm.api.clients import Clients
 from localllm.api.disconnect import ClientLeft
 from localllm.api.errors import HttpError, error_response
 from localllm.api.guard import Guard
 from localllm.api.health import Health
 from localllm.api.openai.chat import ChatCompletions
 from localllm.api.openai.completions import Completions
+from localllm.api.openai.embeddings import EmbeddingsEndpoint
 from localllm.api.openai.models import Models
 from localllm.errors import LocalLLMError
 from localllm.service import ChatService
 
 
-def create_app(service: ChatService, *, key: str = "", host: str = "127.0.0.1") -> Starlette:
+def create_app(service: ChatService, *, clients: Clients, host: str = "127.0.0.1") -> Starlette:
     """The application; it closes the service when it shuts down."""
     models = Models(service)
     routes = [
@@ -30,6 +32,7 @@ def create_app(service: ChatService, *, key: str = "", host: str = "127.0.0.1") 
         Route("/v1/models/{id:path}", models.get, methods=["GET"]),
         Route("/v1/chat/completions", ChatCompletions(service).__call__, methods=["POST"]),
         Route("/v1/completions", Completions(service).__call__, methods=["POST"]),
+        Route("/v1/embeddings", EmbeddingsEndpoint(service).__call__, methods=["POST"]),
     ]
 
     @asynccontextmanager
@@ -41,7 +44,7 @@ def create_app(service: ChatService, *, key: str = "", host: str = "127.0.0.1") 
 
     return Starlette(
         routes=routes,
-        middleware=[Middleware(Guard, key=key, host=host)],
+        middleware=[Middleware(Guard, clients=clients, host=host)],
         exception_handlers={
             LocalLLMError: _ours,
             HttpError: _refusal,

@@ -1,5 +1,7 @@
 """Errors as HTTP: a status for each kind, and OpenAI's error body with all four keys."""
 
+import math
+
 import msgspec
 from msgspec import Struct
 from starlette.responses import Response
@@ -9,11 +11,19 @@ from localllm import errors
 _STATUS: list[tuple[type[errors.LocalLLMError], int]] = [  # the first match counts
     (errors.ModelNotFound, 404),
     (errors.InvalidRequest, 400),
+    (errors.QueueFull, 429),
     (errors.ServiceClosed, 503),
     (errors.EngineError, 503),
     (errors.ModelError, 500),
 ]
-_TYPE = {400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error"}
+_TYPE = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+}
+_TRY_AGAIN = {429, 503}  # a place in the queue comes free; a new worker is on its way
 
 
 class ErrorBody(Struct, frozen=True):
@@ -45,7 +55,7 @@ def error_body(error: errors.LocalLLMError) -> ErrorBody:
 
 def error_response(error: errors.LocalLLMError) -> Response:
     """The answer for an error of ours."""
-    return _response(status_of(error), error_body(error))
+    return _response(status_of(error), error_body(error), error.retry_seconds)
 
 
 def status_of(error: errors.LocalLLMError) -> int:
@@ -62,6 +72,7 @@ def _error_type(status: int) -> str:
     return _TYPE.get(status, "server_error" if status >= 500 else "invalid_request_error")
 
 
-def _response(status: int, body: ErrorBody) -> Response:
-    headers = {"Retry-After": "1"} if status == 503 else None  # a new worker is on its way
+def _response(status: int, body: ErrorBody, retry_seconds: float | None = None) -> Response:
+    """`Retry-After` is in whole seconds (RFC 9110, section 10.2.3)."""
+    headers = {"Retry-After": str(max(1, math.ceil(retry_seconds or 0)))} if status in _TRY_AGAIN else None
     return Response(encode_error(body), status, headers, media_type="application/json")

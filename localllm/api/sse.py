@@ -23,6 +23,11 @@ def event(data: bytes) -> bytes:
     return b"data: " + data + b"\n\n"
 
 
+def comment(text: str) -> bytes:
+    """A line that clients skip."""
+    return f": {text}\n\n".encode()
+
+
 class EventStream:
     """Sends `chunks` as they come, and a comment when there was none for a while (a long prompt, a loading
     model), so that no proxy or client takes the silence for an end."""

@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from localllm.errors import ConfigError
+
 Model = Annotated[
     str | None,
     typer.Option("--model", "-m", help="Model name or path to a .gguf. [default: the starter model]", metavar="MODEL"),
@@ -19,4 +21,49 @@ FlashAttention = Annotated[
         help="Off: on a CPU, greedy answers do not depend on what else is running. [default: on for several at once]",
     ),
 ]
+Parallel = Annotated[
+    str | None, typer.Option(help="Answers at the same time, or auto. [default: sized from memory]", metavar="N")
+]
+MaxQueue = Annotated[
+    int | None,
+    typer.Option(min=0, help="Requests that may wait; more are told to come again. [default: 64]", metavar="N"),
+]
+Draft = Annotated[
+    str | None,
+    typer.Option(help="Smaller model with the same vocabulary, which guesses ahead.", metavar="MODEL"),
+]
+Lookup = Annotated[
+    bool | None, typer.Option("--lookup/--no-lookup", help="Guess ahead from the text so far. [default: on]")
+]
+Lora = Annotated[
+    list[str] | None,
+    typer.Option(help="LoRA adapter that requests may use, from a .gguf; repeatable.", metavar="NAME=PATH"),
+]
+CacheBytes = Annotated[
+    int | None,
+    typer.Option(min=0, help="Disk for remembering prompts; 0: none. [default: 1 GiB]", metavar="BYTES"),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+
+
+def parallel_of(text: str | None) -> int | None:
+    """The number; None where it is left out or "auto". Raises ConfigError."""
+    if text is None or text == "auto":
+        return None
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise ConfigError(f"--parallel takes a number from 1 on, or auto; not {text!r}")
+    return int(text)
+
+
+def lora_of(texts: list[str] | None) -> dict[str, str] | None:
+    """Paths by name; None where there are none. Raises ConfigError."""
+    if not texts:
+        return None
+    pairs = [text.partition("=") for text in texts]
+    wrong = next((text for text, (name, _, path) in zip(texts, pairs, strict=True) if not name or not path), None)
+    if wrong is not None:
+        raise ConfigError(f"--lora takes NAME=PATH, not {wrong!r}")
+    names = {name: path for name, _, path in pairs}
+    if len(names) < len(pairs):
+        raise ConfigError("--lora: two adapters have the same name")
+    return names

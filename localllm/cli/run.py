@@ -68,18 +68,21 @@ def command(
 async def _answer(request: "ChatRequest", settings: Settings, *, is_json: bool, wants_stats: bool) -> None:
     from localllm.cli.compose import bring, make_service
     from localllm.cli.loading import load
+    from localllm.cli.waiting import WaitingLine
     from localllm.tui.text import Cleaner
     from localllm.types import Finished, TextDelta
 
     local = bring(settings.model, settings)
     service = make_service([local], settings, jobs=1)
     cleaner = Cleaner() if sys.stdout.isatty() else None  # a model's text must not drive the terminal
+    waiting = WaitingLine()
     end: Finished | None = None
     parts: list[str] = []
     try:
         await load(service)
         async with aclosing(service.chat(request)) as events:
             async for event in events:
+                waiting.take(event)
                 if isinstance(event, TextDelta):
                     parts.append(event.text)
                     if not is_json:
@@ -87,6 +90,7 @@ async def _answer(request: "ChatRequest", settings: Settings, *, is_json: bool, 
                 elif isinstance(event, Finished):
                     end = event
     finally:
+        waiting.clear()
         if cleaner:
             print(cleaner.finish(), end="")
         if parts and not is_json and not parts[-1].endswith("\n"):

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from localllm.cli import options
-from localllm.config import Settings, load_settings
+from localllm.config import load_settings
 
 if TYPE_CHECKING:
     import socket
 
+    from localllm.api.clients import Clients
     from localllm.runtime.local import LocalService
 
 NAME = "serve"
@@ -19,6 +20,7 @@ EPILOG = """\b
 Examples:
   localllm serve
   localllm serve --model ./qwen.gguf --port 8080 --parallel 8
+  localllm serve --model ./qwen.gguf --lora pirate=./pirate-lora.gguf
   LOCALLLM_API_KEY=secret localllm serve --host 0.0.0.0
 """
 
@@ -27,40 +29,50 @@ def command(
     model: options.Model = None,
     host: Annotated[str | None, typer.Option(help="Address to bind. [default: 127.0.0.1]", metavar="ADDRESS")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="0 picks a free one. [default: 11500]")] = None,
-    parallel: Annotated[
-        int | None, typer.Option(min=1, help="Answers at the same time. [default: sized from memory]", metavar="N")
-    ] = None,
+    parallel: options.Parallel = None,
+    max_queue: options.MaxQueue = None,
     context: options.Context = None,
     threads: options.Threads = None,
     flash_attention: options.FlashAttention = None,
+    draft: options.Draft = None,
+    lookup: options.Lookup = None,
+    lora: options.Lora = None,
+    cache_bytes: options.CacheBytes = None,
 ) -> None:
     """Serve an OpenAI-compatible API on this machine.
 
-    A key for the clients is set with LOCALLLM_API_KEY or in the config file; without one only this machine
-    may connect.
+    A key for the clients is set with LOCALLLM_API_KEY or in the config file, where each client can have one of
+    its own; without any only this machine may connect.
     """
     settings = load_settings(
         model=model,
         host=host,
         port=port,
-        parallel=parallel,
+        parallel=options.parallel_of(parallel),
+        max_queue=max_queue,
         context=context,
         threads=threads,
         flash_attention=flash_attention,
+        draft=draft,
+        lookup=lookup,
+        lora=options.lora_of(lora),
+        cache_bytes=cache_bytes,
     )
+    from localllm.api.clients import Clients
     from localllm.api.server import bind
     from localllm.cli.compose import bring, make_service
 
-    listener = bind(settings.host, settings.port, key=settings.api_key)
-    local = bring(settings.model, settings)
+    clients = Clients(settings.api_key, settings.keys, share_cache=settings.share_cache)
+    listener = bind(settings.host, settings.port, clients)
+    service = make_service([bring(settings.model, settings)], settings, keeps_prompts=True)
     # uvicorn raises a signal again after it has shut down; by then there is nothing left to do for it
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: None)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(make_service([local], settings), listener, settings))
+        runner.run(_serve(service, listener, clients, settings.host))
 
 
-async def _serve(service: "LocalService", listener: "socket.socket", settings: Settings) -> None:
+async def _serve(service: "LocalService", listener: "socket.socket", clients: "Clients", host: str) -> None:
     from localllm.api.server import make_server, url_of
     from localllm.cli.loading import load
     from localllm.cli.talk import say
@@ -76,7 +88,7 @@ async def _serve(service: "LocalService", listener: "socket.socket", settings: S
             f"Serving {info.id} at {url_of(listener)} "
             f"({info.engine.max_jobs} at a time, {info.engine.context_tokens} tokens each, Ctrl-C stops)"
         )
-    await make_server(service, key=settings.api_key, host=settings.host).serve(sockets=[listener])
+    await make_server(service, clients=clients, host=host).serve(sockets=[listener])
 
 
 def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":

@@ -1,18 +1,20 @@
 """What an engine is asked, and what it says."""
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 
 from localllm.types import AdapterUse, Client, FinishReason, Sampling, TokenLogprob, Usage
+
+if TYPE_CHECKING:  # the server's own process imports this module and does without numpy
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class TokenConstraint(Protocol):
     """A grammar at a point of an answer: which tokens may come next."""
 
-    def mask(self, logits: NDArray[np.float32]) -> None:
+    def mask(self, logits: "NDArray[np.float32]") -> None:
         """Set the logits [vocab_size] of tokens that may not come next to -inf, in place."""
         ...
 

@@ -14,3 +14,4 @@ class LocalModel(Struct, frozen=True, kw_only=True):
     created: int  # Unix time of its arrival
     size_bytes: int
     defaults: ModelDefaults
+    identity: str = ""  # tells its bytes from those of any other model; empty: unknown

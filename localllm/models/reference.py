@@ -1,5 +1,6 @@
 """What a user types for a model, and what it means: a card's name, a path to a GGUF, or the echo engine."""
 
+import hashlib
 import os
 import re
 from pathlib import Path
@@ -47,6 +48,7 @@ def from_manifest(manifest: Manifest, store: Store) -> LocalModel:
         created=manifest.created,
         size_bytes=manifest.file.size_bytes,
         defaults=manifest.defaults,
+        identity=manifest.file.sha256,
     )
 
 
@@ -75,7 +77,14 @@ def _file(reference: str) -> LocalModel:
         created=int(stat.st_mtime),
         size_bytes=stat.st_size,
         defaults=ModelDefaults(),
+        identity=_identity(path, stat),
     )
+
+
+def _identity(path: Path, stat: os.stat_result) -> str:
+    """Of a file whose bytes were not read: a file that was changed or replaced has another size or time."""
+    facts = f"{path.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}"
+    return hashlib.sha256(facts.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _no_file(reference: str) -> str:

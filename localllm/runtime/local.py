@@ -6,25 +6,27 @@ from contextlib import aclosing
 
 import msgspec
 
-from localllm.engines.job import Delta
-from localllm.errors import ModelNotFound, ServiceClosed, UnsupportedField
+from localllm.errors import InvalidRequest, ModelNotFound, ServiceClosed, UnsupportedField
+from localllm.runtime.choices import choice_events, sampling_of, side_by_side
 from localllm.runtime.served import ServedModel
 from localllm.types import (
+    AdapterUse,
     ChatRequest,
+    Embeddings,
+    EmbedRequest,
     EngineInfo,
     Event,
-    Finished,
     LoadProgress,
     Measurements,
     Message,
     ModelDefaults,
     ModelInfo,
-    PromptProgress,
     Sampling,
     SamplingChoice,
-    TextDelta,
     TextRequest,
 )
+
+Request = ChatRequest | TextRequest
 
 
 class LocalService:
@@ -62,14 +64,32 @@ class LocalService:
         self._is_closed = True
         await asyncio.gather(*(served.unload() for served in self._models.values()))
 
-    async def _run(self, request: ChatRequest | TextRequest) -> AsyncGenerator[Event, None]:
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        """A vector for each input. Raises InvalidRequest where the model makes none."""
         served = self._find(request.model)
         worker = await served.worker()
+        if worker.info.embedding_width is None:
+            raise InvalidRequest(
+                f"this model makes no embeddings; serve one that is made for them in place of {served.model.id}",
+                param="model",
+            )
+        return await worker.embed(request)
+
+    async def _run(self, request: Request) -> AsyncGenerator[Event, None]:
+        served = self._find(request.model)
+        if request.choices < 1:
+            raise InvalidRequest(f"at least one choice must be wanted, not {request.choices}", param="n")
+        worker = await served.worker()
         sampling = _merge(served.model.defaults.sampling, request.sampling, worker.info)
-        async with aclosing(worker.run(_with_system(request, served.model.defaults), sampling)) as groups:
-            async for deltas in groups:
-                for event in _events(deltas):
-                    yield event
+        ready = msgspec.structs.replace(
+            _with_system(request, served.model.defaults), adapters=_adapters(request.adapters, worker.info), choices=1
+        )
+        answers = [
+            choice_events(worker.run(ready, sampling_of(choice, sampling)), choice) for choice in range(request.choices)
+        ]
+        async with aclosing(answers[0] if len(answers) == 1 else side_by_side(answers)) as events:
+            async for event in events:
+                yield event
 
     def _find(self, model: str | None) -> ServedModel:
         if self._is_closed:
@@ -91,7 +111,7 @@ def _merge(defaults: Sampling, choice: SamplingChoice, engine: EngineInfo) -> Sa
     return msgspec.structs.replace(defaults, **chosen)
 
 
-def _with_system(request: ChatRequest | TextRequest, defaults: ModelDefaults) -> ChatRequest | TextRequest:
+def _with_system(request: Request, defaults: ModelDefaults) -> Request:
     """A chat that brings no system prompt gets the model's own, if it has one."""
     if not isinstance(request, ChatRequest) or defaults.system is None:
         return request
@@ -101,16 +121,16 @@ def _with_system(request: ChatRequest | TextRequest, defaults: ModelDefaults) ->
     return msgspec.structs.replace(request, messages=messages)
 
 
-def _events(deltas: list[Delta]) -> list[Event]:
-    """The events of deltas that came together; their text is joined."""
-    events: list[Event] = []
-    read = [delta for delta in deltas if delta.prompt_total]
-    text = "".join(delta.text for delta in deltas)
-    last = deltas[-1]
-    if read:
-        events.append(PromptProgress(read[-1].prompt_done, read[-1].prompt_total))
-    if text:
-        events.append(TextDelta(text))
-    if last.finish is not None and last.usage is not None:
-        events.append(Finished(last.finish, last.usage))
-    return events
+def _adapters(wanted: tuple[AdapterUse, ...], engine: EngineInfo) -> tuple[AdapterUse, ...]:
+    """The adapters that act, in one order, so that requests for the same ones can share steps and KV.
+
+    Raises InvalidRequest.
+    """
+    names = [use.name for use in wanted]
+    unknown = next((name for name in names if name not in engine.adapters), None)
+    if unknown is not None:
+        there = f"there is: {', '.join(engine.adapters)}" if engine.adapters else "serve it with: --lora NAME=PATH"
+        raise InvalidRequest(f"no LoRA adapter {unknown[:80]!r} is loaded; {there}", param="lora")
+    if len(set(names)) < len(names):
+        raise InvalidRequest("a LoRA adapter is named twice", param="lora")
+    return tuple(sorted((use for use in wanted if use.scale != 0), key=lambda use: use.name))

@@ -6,7 +6,7 @@ from rich.cells import cell_len
 from textual.content import Content
 from textual.widget import Widget
 
-from localllm.types import Event, Finished, ModelInfo, PromptProgress, TextDelta, Usage
+from localllm.types import Event, Finished, ModelInfo, PromptProgress, Queued, TextDelta, Usage
 
 NEARLY_FULL = 0.8  # share of the context from which on the line warns
 SEPARATOR = " · "
@@ -49,6 +49,8 @@ class StatusLine(Widget):
     def take(self, event: Event) -> None:
         """Show what an event of an answer tells."""
         match event:
+            case Queued(position=position):
+                self.show_activity(f"waiting, {position - 1} before you" if position > 1 else "waiting, you are next")
             case PromptProgress(done_tokens=done, total_tokens=total):
                 self.show_activity(f"reading {done}/{total}")
                 self._count(total, None)

@@ -16,19 +16,22 @@ import msgspec
 
 from localllm.devices.cpu import peak_memory_bytes
 from localllm.engines.job import Delta, Job
-from localllm.engines.registry import load_runner
 from localllm.errors import EngineError, LocalLLMError
-from localllm.inference.batcher import Batcher
+from localllm.inference.embedding import EmbedJob
 from localllm.types import Measurements
+from localllm.worker.assembly import Engines, assemble
 from localllm.worker.intake import Intake
 from localllm.worker.messages import (
     Cancel,
     Deltas,
+    Embed,
+    Embedded,
     EngineFault,
     ErrorReport,
     FrameBuffer,
     FromWorker,
     JobFault,
+    Leave,
     Load,
     LoadFault,
     Loading,
@@ -42,7 +45,10 @@ from localllm.worker.messages import (
 READ_BYTES = 1 << 16
 ENGINE_FAILED = 70  # exit status (EX_SOFTWARE): the reason was sent before
 
-Order = Job | Cancel | Measure
+IDLE_SECONDS = 2.0  # without anything to do, before prompts are put away
+LEAVE_SECONDS = 3.0  # for putting prompts away at the end
+
+Order = Job | EmbedJob | Cancel | Measure | Leave
 
 
 class Pipe:
@@ -73,13 +79,13 @@ def main() -> None:
     threading.Thread(target=_read, args=(loads, intakes, inbox, pipe), daemon=True).start()
     plan = loads.get().plan
     try:
-        engine = Batcher(load_runner(plan, lambda fraction: pipe.send(Loading(fraction))))
+        engines = assemble(plan, lambda fraction: pipe.send(Loading(fraction)))
     except LocalLLMError as error:
         pipe.send(LoadFault(ErrorReport.of(error)))
         return
-    intakes.put(Intake(engine.tokenizer))
-    pipe.send(Ready(engine.info))
-    _serve(engine, inbox, pipe)
+    intakes.put(Intake(engines.batcher.tokenizer, plan.scheduling.volatile_lines))
+    pipe.send(Ready(engines.batcher.info))
+    _serve(engines, inbox, pipe)
 
 
 def _take_stdout() -> BinaryIO:
@@ -105,13 +111,13 @@ def _read(
     intake: Intake | None = None
     for message in messages:
         match message:
-            case Submit():
+            case Submit() | Embed():
                 intake = intake or intakes.get()
                 try:
-                    inbox.put(intake.job(message))
+                    inbox.put(intake.job(message) if isinstance(message, Submit) else intake.embed_job(message))
                 except LocalLLMError as error:
                     pipe.send(JobFault(message.job_id, ErrorReport.of(error)))
-            case Cancel() | Measure():
+            case Cancel() | Measure() | Leave():
                 inbox.put(message)
             case Load():
                 os._exit(ENGINE_FAILED)
@@ -125,31 +131,71 @@ def _messages() -> Iterator[ToWorker]:
             yield decoder.decode(body)
 
 
-def _serve(engine: Batcher, inbox: "queue.SimpleQueue[Order]", pipe: Pipe) -> None:
+def _serve(engines: Engines, inbox: "queue.SimpleQueue[Order]", pipe: Pipe) -> None:
     while True:
-        while not inbox.empty() or not engine.is_busy:
-            _obey(inbox.get(), engine, pipe)
+        is_busy = engines.batcher.is_busy or engines.embedder.is_busy
+        while not inbox.empty() or not is_busy:
+            _obey(_next_order(engines, inbox), engines, pipe)
+            is_busy = engines.batcher.is_busy or engines.embedder.is_busy
         try:
-            deltas = engine.step()
+            _step(engines, pipe)
         except EngineError as error:
             pipe.send(EngineFault(ErrorReport.of(error)))
             raise SystemExit(ENGINE_FAILED) from error
-        if deltas:
-            began = time.perf_counter()
-            pipe.send(Deltas(deltas))
-            engine.timings.python_seconds += time.perf_counter() - began
 
 
-def _obey(order: Order, engine: Batcher, pipe: Pipe) -> None:
+def _next_order(engines: Engines, inbox: "queue.SimpleQueue[Order]") -> Order:
+    """Wait for an order; after a while without one, put prompts away, one at a time."""
+    patience: float | None = IDLE_SECONDS
+    while True:
+        try:
+            return inbox.get(timeout=patience)
+        except queue.Empty:
+            patience = 0.0 if engines.batcher.put_away() else None
+
+
+def _step(engines: Engines, pipe: Pipe) -> None:
+    deltas = engines.batcher.step()
+    began = time.perf_counter()
+    if deltas:
+        pipe.send(Deltas(deltas))
+    for job_id, error in engines.batcher.take_faults():
+        pipe.send(JobFault(job_id, ErrorReport.of(error)))
+    engines.batcher.timings.add_handover(time.perf_counter() - began)
+    if engines.embedder.is_busy:
+        done = engines.embedder.step()
+        if done is not None:
+            pipe.send(Embedded(*done))
+
+
+def _obey(order: Order, engines: Engines, pipe: Pipe) -> None:
     match order:
-        case Job():
+        case Job() | EmbedJob():
             try:
-                engine.start(order)
-                pipe.send(Deltas([Delta(job_id=order.id, prompt_total=len(order.tokens))]))  # taken
+                _start(order, engines, pipe)
             except LocalLLMError as error:
                 pipe.send(JobFault(order.id, ErrorReport.of(error)))
         case Cancel():
-            engine.cancel(order.job_id)
+            engines.batcher.cancel(order.job_id)
+            engines.embedder.cancel(order.job_id)
         case Measure():
-            timings = engine.timings
+            timings = engines.batcher.timings
             pipe.send(Measurements(peak_memory_bytes(), timings.steps, timings.decode_seconds, timings.python_seconds))
+        case Leave():
+            _leave(engines)
+
+
+def _start(order: Job | EmbedJob, engines: Engines, pipe: Pipe) -> None:
+    if isinstance(order, EmbedJob):
+        engines.embedder.start(order)
+    else:
+        engines.batcher.start(order)
+        pipe.send(Deltas([Delta(job_id=order.id, prompt_total=len(order.tokens))]))  # taken
+
+
+def _leave(engines: Engines) -> None:
+    deadline = time.monotonic() + LEAVE_SECONDS
+    engines.batcher.cancel_all()
+    while time.monotonic() < deadline and engines.batcher.put_away():
+        pass
+    os._exit(0)

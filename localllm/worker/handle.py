@@ -5,6 +5,7 @@ import itertools
 import sys
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
 from typing import cast
 
 import msgspec
@@ -13,15 +14,26 @@ from localllm.config import worker_environment
 from localllm.engines.job import Delta
 from localllm.engines.plan import LoadPlan
 from localllm.errors import LoadFailed, LocalLLMError, ServiceClosed, WorkerDied
-from localllm.types import ChatRequest, EngineInfo, Measurements, Sampling, TextRequest
+from localllm.types import (
+    ChatRequest,
+    Embeddings,
+    EmbedRequest,
+    EngineInfo,
+    Measurements,
+    Sampling,
+    TextRequest,
+)
 from localllm.worker.mailbox import Mailbox
 from localllm.worker.messages import (
     Cancel,
     Deltas,
+    Embed,
+    Embedded,
     EngineFault,
     FrameBuffer,
     FromWorker,
     JobFault,
+    Leave,
     Load,
     LoadFault,
     Loading,
@@ -35,18 +47,21 @@ from localllm.worker.messages import (
 STDERR = 2  # file descriptor
 STDERR_LINES = 20
 CLOSE_SECONDS = 2.0
+LEAVE_SECONDS = 5.0  # a little more than the worker takes for putting prompts away
 
 
 class WorkerHandle:
     """A running worker. Made by `start`; every method belongs to the event loop it was started on."""
 
-    def __init__(self, on_progress: Callable[[float], None]) -> None:
+    def __init__(self, plan: LoadPlan, on_progress: Callable[[float], None]) -> None:
         loop = asyncio.get_running_loop()
+        self._plan = plan
         self._on_progress = on_progress
         self._ready: asyncio.Future[EngineInfo] = loop.create_future()
         self._exited: asyncio.Future[None] = loop.create_future()
         self._measurements: deque[asyncio.Future[Measurements]] = deque()
         self._mailboxes: dict[int, Mailbox] = {}
+        self._embeddings: dict[int, asyncio.Future[Embeddings]] = {}
         self._job_ids = itertools.count(1)
         self._last_words: LocalLLMError | None = None
         self._transport: asyncio.SubprocessTransport | None = None
@@ -55,7 +70,7 @@ class WorkerHandle:
     @classmethod
     async def start(cls, plan: LoadPlan, on_progress: Callable[[float], None]) -> "WorkerHandle":
         """Start a worker and load the model. Raises LoadFailed, EngineUnavailable or WorkerDied."""
-        handle = cls(on_progress)
+        handle = cls(plan, on_progress)
         loop = asyncio.get_running_loop()
         transport, protocol = await loop.subprocess_exec(
             lambda: _Protocol(handle), sys.executable, "-m", "localllm.worker", env=worker_environment()
@@ -106,6 +121,24 @@ class WorkerHandle:
             if not is_over and self.is_alive:
                 self._send(Cancel(job_id))
 
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        """The vectors of one job. Cancelling the call cancels the job.
+
+        Raises what the worker reports, or WorkerDied.
+        """
+        job_id = next(self._job_ids)
+        future: asyncio.Future[Embeddings] = asyncio.get_running_loop().create_future()
+        self._send(Embed(job_id, request))
+        self._embeddings[job_id] = future
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if self.is_alive:
+                self._send(Cancel(job_id))
+            raise
+        finally:
+            del self._embeddings[job_id]
+
     async def measure(self) -> Measurements:
         """What the worker has used so far; answered between two steps."""
         future: asyncio.Future[Measurements] = asyncio.get_running_loop().create_future()
@@ -114,11 +147,17 @@ class WorkerHandle:
         return await future
 
     async def close(self) -> None:
-        """End the process and fail what still runs; idempotent."""
+        """End the process and fail what still runs; idempotent. A worker that keeps prompts may put them away first."""
+        keeps_prompts = self._plan.scheduling.cache_path is not None and self._ready.done() and self.is_alive
+        if keeps_prompts:
+            with suppress(LocalLLMError):
+                self._send(Leave())
         self._end(ServiceClosed("the model is being unloaded"))
         if self._transport is None:
             return
         try:
+            if keeps_prompts:
+                await asyncio.wait({self._exited}, timeout=LEAVE_SECONDS)
             if not self._exited.done():
                 await self._end_process(self._transport)
         finally:
@@ -148,9 +187,12 @@ class WorkerHandle:
                     mailbox = self._mailboxes.get(delta.job_id)
                     if mailbox is not None:  # else it was cancelled meanwhile
                         mailbox.put(delta)
+            case Embedded(job_id=job_id, embeddings=embeddings):
+                future = self._embeddings.get(job_id)
+                if future is not None and not future.done():  # else it was cancelled meanwhile
+                    future.set_result(embeddings)
             case JobFault(job_id=job_id, error=report):
-                if job_id in self._mailboxes:
-                    self._mailboxes[job_id].fail(report.rebuild())
+                self._fail_job(job_id, report.rebuild())
             case Loading(fraction=fraction):
                 self._on_progress(fraction)
             case Ready(info=info):
@@ -161,6 +203,13 @@ class WorkerHandle:
                     self._measurements.popleft().set_result(message)
             case LoadFault(error=report) | EngineFault(error=report):
                 self._end(report.rebuild())
+
+    def _fail_job(self, job_id: int, error: LocalLLMError) -> None:
+        future = self._embeddings.get(job_id)
+        if job_id in self._mailboxes:
+            self._mailboxes[job_id].fail(error)
+        elif future is not None and not future.done():
+            future.set_exception(error)
 
     def _process_exited(self, status: int | None, stderr: str) -> None:
         how = f"signal {-status}" if status is not None and status < 0 else f"status {status}"
@@ -178,10 +227,13 @@ class WorkerHandle:
             self._ready.exception()  # marks it as seen: nobody may be waiting
         for mailbox in self._mailboxes.values():
             mailbox.fail(self._last_words)
-        for future in self._measurements:
-            if not future.done():
-                future.set_exception(self._last_words)
+        for measured in self._measurements:
+            if not measured.done():
+                measured.set_exception(self._last_words)
         self._measurements.clear()
+        for embedded in self._embeddings.values():
+            if not embedded.done():
+                embedded.set_exception(self._last_words)
 
 
 class _Protocol(asyncio.SubprocessProtocol):

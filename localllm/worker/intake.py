@@ -1,34 +1,59 @@
-"""Requests to jobs: chat template, tokens."""
+"""Requests to jobs: chat template, tokens, grammars."""
 
 from localllm.chat.template import ChatTemplate
+from localllm.chat.volatile import without_volatile_lines
 from localllm.engines.base import Tokenizer
 from localllm.engines.job import Job
 from localllm.errors import InvalidRequest
+from localllm.inference.constraints.compiler import ConstraintCompiler
+from localllm.inference.embedding import EmbedJob
 from localllm.types import ChatRequest, Message, TextRequest
-from localllm.worker.messages import Submit
+from localllm.worker.messages import Embed, Submit
 
 
 class Intake:
     """Turns what was submitted into prompts for one model."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, volatile_lines: tuple[str, ...] = ()) -> None:
         self._tokenizer = tokenizer
+        self._volatile_lines = volatile_lines
         self._template: ChatTemplate | None = None
+        self._constraints = ConstraintCompiler(tokenizer)
 
     def job(self, order: Submit) -> Job:
         """The job for a request. Raises TemplateError or InvalidRequest."""
-        match order.request:
+        request = order.request
+        match request:
             case ChatRequest(messages=messages):
                 tokens = tuple(self._chat_tokens(messages))
-            case TextRequest(prompt=str() as text):
-                tokens = tuple(self._tokenizer.encode(text, add_special=True, parse_special=True))
             case TextRequest(prompt=prompt):
-                tokens = tuple(int(token) for token in prompt)
-        return Job(id=order.job_id, tokens=tokens, sampling=order.sampling)
+                tokens = self._tokens(prompt)
+        constraint = None if request.constraint is None else self._constraints.compile(request.constraint)
+        return Job(
+            id=order.job_id,
+            tokens=tokens,
+            sampling=order.sampling,
+            constraint=constraint,
+            adapters=request.adapters,
+            client=request.client,
+        )
+
+    def embed_job(self, order: Embed) -> EmbedJob:
+        """The job for texts to embed."""
+        return EmbedJob(
+            id=order.job_id,
+            inputs=tuple(self._tokens(text) for text in order.request.inputs),
+            is_batch=order.request.client.priority == "batch",
+        )
+
+    def _tokens(self, prompt: str | tuple[int, ...]) -> tuple[int, ...]:
+        if isinstance(prompt, str):
+            return tuple(self._tokenizer.encode(prompt, add_special=True, parse_special=True))
+        return tuple(int(token) for token in prompt)
 
     def _chat_tokens(self, messages: tuple[Message, ...]) -> list[int]:
         """The template writes every special token itself, so none is added (as in apply_chat_template)."""
-        text = self._chat_template().render(messages)
+        text = self._chat_template().render(without_volatile_lines(messages, self._volatile_lines))
         return self._tokenizer.encode(text, add_special=False, parse_special=True)
 
     def _chat_template(self) -> ChatTemplate:

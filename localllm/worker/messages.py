@@ -12,7 +12,15 @@ from msgspec import Struct
 from localllm.engines.job import Delta
 from localllm.engines.plan import LoadPlan
 from localllm.errors import LocalLLMError, from_code
-from localllm.types import ChatRequest, EngineInfo, Measurements, Sampling, TextRequest
+from localllm.types import (
+    ChatRequest,
+    Embeddings,
+    EmbedRequest,
+    EngineInfo,
+    Measurements,
+    Sampling,
+    TextRequest,
+)
 
 LENGTH = struct.Struct(">I")
 MAX_FRAME_BYTES = 64 * 2**20
@@ -50,6 +58,13 @@ class Submit(Struct, frozen=True, tag=True):
     sampling: Sampling
 
 
+class Embed(Struct, frozen=True, tag=True):
+    """To the worker: answer this with vectors."""
+
+    job_id: int
+    request: EmbedRequest
+
+
 class Cancel(Struct, frozen=True, tag=True):
     """To the worker: forget a job; no delta of it is needed any more."""
 
@@ -58,6 +73,10 @@ class Cancel(Struct, frozen=True, tag=True):
 
 class Measure(Struct, frozen=True, tag=True):
     """To the worker: send Measurements."""
+
+
+class Leave(Struct, frozen=True, tag=True):
+    """To the worker, last: drop every job, put away what is worth keeping, and exit."""
 
 
 class Loading(Struct, frozen=True, tag=True):
@@ -84,6 +103,13 @@ class Deltas(Struct, frozen=True, tag=True):
     deltas: list[Delta]
 
 
+class Embedded(Struct, frozen=True, tag=True):
+    """From the worker: the vectors of a job, which is over."""
+
+    job_id: int
+    embeddings: Embeddings
+
+
 class JobFault(Struct, frozen=True, tag=True):
     """From the worker: this job cannot be done; it is over."""
 
@@ -97,8 +123,8 @@ class EngineFault(Struct, frozen=True, tag=True):
     error: ErrorReport
 
 
-ToWorker = Load | Submit | Cancel | Measure
-FromWorker = Loading | Ready | LoadFault | Deltas | JobFault | EngineFault | Measurements
+ToWorker = Load | Submit | Embed | Cancel | Measure | Leave
+FromWorker = Loading | Ready | LoadFault | Deltas | Embedded | JobFault | EngineFault | Measurements
 
 _encoder = msgspec.msgpack.Encoder()
 

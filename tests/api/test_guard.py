@@ -6,6 +6,7 @@ import socket
 import httpx2
 import pytest
 
+from localllm.api.clients import Clients
 from localllm.api.server import bind
 from localllm.errors import ConfigError
 from tests.serving import running_server, running_service
@@ -124,7 +125,7 @@ async def test_with_a_key_the_name_does_not_matter(http: httpx2.AsyncClient) -> 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.com"])
 def test_an_open_address_needs_a_key(host: str) -> None:
     with pytest.raises(ConfigError, match="LOCALLLM_API_KEY"):
-        bind(host, 0, key="")
+        bind(host, 0, Clients())
 
 
 def test_a_taken_port_is_said() -> None:
@@ -133,4 +134,4 @@ def test_a_taken_port_is_said() -> None:
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=f"port {port}"):
-            bind("127.0.0.1", port, key="")
+            bind("127.0.0.1", port, Clients())

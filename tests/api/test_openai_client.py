@@ -91,6 +91,59 @@ def test_a_stop_string_ends_the_answer_and_is_not_shown(client: openai.OpenAI) -
     assert "Par" not in answer.choices[0].message.content
 
 
+def test_choices_differ_and_the_prompt_is_paid_once(client: openai.OpenAI) -> None:
+    one = client.chat.completions.create(model=MODEL, messages=QUESTION, temperature=1, seed=3, max_tokens=12)
+    three = client.chat.completions.create(model=MODEL, messages=QUESTION, temperature=1, seed=3, max_tokens=12, n=3)
+    texts = [choice.message.content for choice in three.choices]
+    assert len(set(texts)) > 1
+    assert three.usage is not None
+    assert one.usage is not None
+    assert three.usage.prompt_tokens == one.usage.prompt_tokens
+    assert three.usage.completion_tokens > one.usage.completion_tokens
+
+
+def test_greedy_choices_are_equal(client: openai.OpenAI) -> None:
+    answer = client.completions.create(model=MODEL, prompt="One, two, three,", max_tokens=6, temperature=0, n=2)
+    assert len({choice.text for choice in answer.choices}) == 1
+    assert [choice.index for choice in answer.choices] == [0, 1]
+
+
+def test_log_probabilities(client: openai.OpenAI) -> None:
+    answer = client.chat.completions.create(
+        model=MODEL, messages=QUESTION, temperature=0, max_tokens=8, logprobs=True, top_logprobs=3
+    )
+    logprobs = answer.choices[0].logprobs
+    assert logprobs is not None
+    assert logprobs.content is not None
+    text = b"".join(bytes(token.bytes or []) for token in logprobs.content).decode()
+    assert text == answer.choices[0].message.content
+    for token in logprobs.content:
+        values = [other.logprob for other in token.top_logprobs]
+        assert len(values) == 3
+        assert values == sorted(values, reverse=True)
+        assert 0 >= token.logprob == values[0]  # greedy
+    with client.chat.completions.create(
+        model=MODEL, messages=QUESTION, temperature=0, max_tokens=8, logprobs=True, top_logprobs=3, stream=True
+    ) as stream:
+        told = [chunk.choices[0].logprobs for chunk in stream if chunk.choices]
+    streamed = [token for part in told if part is not None for token in part.content or []]
+    assert [token.token for token in streamed] == [token.token for token in logprobs.content]
+
+
+def test_log_probabilities_of_a_text(client: openai.OpenAI) -> None:
+    prompt = "One, two, three, four,"
+    answer = client.completions.create(model=MODEL, prompt=prompt, max_tokens=6, temperature=0, logprobs=2)
+    logprobs, text = answer.choices[0].logprobs, answer.choices[0].text
+    assert logprobs is not None
+    assert logprobs.tokens is not None
+    assert logprobs.text_offset is not None
+    assert "".join(logprobs.tokens) == text
+    for offset, token in zip(logprobs.text_offset, logprobs.tokens, strict=True):
+        assert text[offset:].startswith(token)
+    assert logprobs.top_logprobs is not None
+    assert all(len(top) == 2 for top in logprobs.top_logprobs)  # greedy: its own is among them
+
+
 def test_errors_come_as_the_exceptions_that_programs_catch(client: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError) as missing:
         client.chat.completions.create(model="nobody", messages=QUESTION)

@@ -63,11 +63,11 @@ async def test_usage_comes_last_and_only_when_asked_for(http: httpx2.AsyncClient
 
 
 async def test_no_character_is_split(http: httpx2.AsyncClient, url: str) -> None:
-    text = "日本語 🎉 é" * 5
-    found = chunks(await lines(http, url, chat(text)))
+    text = "日本語 🎉 é" * 3
+    found = chunks(await lines(http, url, {**chat(text), "model": "echo:50"}))
     parts = [chunk["choices"][0]["delta"].get("content", "") for chunk in found]  # type: ignore[index]
     assert "".join(parts) == text
-    assert len([part for part in parts if part]) > 3  # how many depends on how fast they are read
+    assert len([part for part in parts if part]) > 1
 
 
 async def test_text_completions(http: httpx2.AsyncClient, url: str) -> None:

@@ -57,6 +57,36 @@ def test_the_key_is_taken_from_the_environment() -> None:
         assert "API_KEY" not in "".join(server.worker.environ())
 
 
+def test_each_client_has_a_key_and_the_worker_none() -> None:
+    keys = json.dumps({"ann": {"key": "key-a"}, "robot": {"key": "key-b", "priority": "batch"}})
+    with serving("--model", "echo", "--parallel", "auto", "--max-queue", "3", LOCALLLM_KEYS=keys) as server:
+        assert chat(server.url, "hi").status_code == 401
+        for key, tier in (("key-a", "default"), ("key-b", "flex")):
+            headers = {"Authorization": f"Bearer {key}"}
+            body = {"messages": [{"role": "user", "content": "hi"}], "service_tier": "auto"}
+            with httpx2.Client(headers=headers, trust_env=False) as client:
+                assert client.post(f"{server.url}/chat/completions", json=body).json()["service_tier"] == tier
+        assert "key-a" not in "".join(server.worker.environ().values())
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "words"),
+    [
+        (("--parallel", "many"), {}, "--parallel"),
+        (("--lora", "pirate"), {}, "--lora"),
+        (("--lora", "pirate=/nowhere.gguf"), {}, "pirate"),
+        ((), {"LOCALLLM_KEYS": '{"a": {"key": "x"}, "b": {"key": "x"}}'}, "same key"),
+    ],
+)
+def test_wrong_settings_are_refused_in_one_line(
+    options: tuple[str, ...], environment: dict[str, str], words: str
+) -> None:
+    result = refused("--model", "echo", "--port", "0", *options, **environment)
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert words in result.stderr
+
+
 @POSIX
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
 def test_a_signal_lets_running_answers_end(name: str) -> None:

@@ -169,8 +169,8 @@ def drain(batcher: Batcher) -> dict[int, Answer]:
     return answers
 
 
-def echo(slots: int, rate: str = "", **options: int) -> Batcher:
-    return Batcher(EchoRunner(LoadPlan(engine="echo", path=rate, max_jobs=slots)), **options)
+def echo(slots: int, *, max_queue: int = 64) -> Batcher:
+    return Batcher(EchoRunner(LoadPlan(engine="echo", path="", max_jobs=slots)), max_queue=max_queue)
 
 
 class CountingRunner(EchoRunner):
@@ -362,7 +362,12 @@ def logits_after(batcher: Batcher, prompt: tuple[int, ...], monkeypatch: pytest.
     """The logits that the first token is chosen by, and how many tokens were not read for them."""
     seen: list[Logits] = []
     accept = Sequence.accept
-    monkeypatch.setattr(Sequence, "accept", lambda s, rows: (seen.append(rows[0].copy()), accept(s, rows))[1])
+
+    def watched(sequence: Sequence, rows: Logits) -> Delta | None:
+        seen.append(rows[0].copy())
+        return accept(sequence, rows)
+
+    monkeypatch.setattr(Sequence, "accept", watched)
     batcher.start(Job(id=1, tokens=prompt, sampling=Sampling(temperature=0.0, max_tokens=1, ignore_eos=True)))
     usage = drain(batcher)[1].usage
     monkeypatch.undo()

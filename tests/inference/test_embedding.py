@@ -6,7 +6,7 @@ import pytest
 from localllm.engines.echo import EchoRunner
 from localllm.engines.plan import LoadPlan
 from localllm.errors import ContextOverflow, InvalidRequest
-from localllm.inference.embedding import INPUTS_AT_ONCE, EmbedJob, Embedder
+from localllm.inference.embedding import INPUTS_AT_ONCE, Embedder, EmbedJob
 from localllm.types import Embeddings
 
 

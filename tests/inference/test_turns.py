@@ -15,8 +15,9 @@ def sequence(priority: Priority = "interactive", adapter: str | None = None) -> 
 
 def test_equals_always_step_together() -> None:
     turns = Turns()
-    for priority in ("interactive", "batch"):
-        running = [sequence(priority), sequence(priority)]  # type: ignore[arg-type]
+    priorities: tuple[Priority, ...] = ("interactive", "batch")
+    for priority in priorities:
+        running = [sequence(priority), sequence(priority)]
         assert all(turns.next(running) == running for _ in range(2 * BATCH_TURN))
 
 

@@ -10,12 +10,14 @@ import psutil
 import pytest
 
 from localllm.engines.plan import LoadPlan
-from localllm.errors import LoadFailed, ModelNotFound, ServiceClosed, UnsupportedField, WorkerDied
+from localllm.errors import InvalidRequest, LoadFailed, ModelNotFound, ServiceClosed, UnsupportedField, WorkerDied
 from localllm.models.local import LocalModel
 from localllm.runtime.local import LocalService
 from localllm.runtime.served import ServedModel
 from localllm.types import (
+    AdapterUse,
     ChatRequest,
+    EmbedRequest,
     Event,
     Finished,
     Message,
@@ -202,3 +204,36 @@ async def test_measure() -> None:
     async with running_service("echo") as service:
         await events(service, hello())
         assert (await service.measure()).steps > 0
+
+
+async def test_adapters_come_in_one_order_and_those_without_effect_go() -> None:
+    from localllm.runtime.local import _adapters
+
+    async with running_service("echo") as service:
+        worker = await service._models["echo"].worker()
+    import msgspec
+
+    info = msgspec.structs.replace(worker.info, adapters=("a", "b", "c"))
+    uses = (AdapterUse("c", 0.5), AdapterUse("b", 0.0), AdapterUse("a"))
+    assert _adapters(uses, info) == (AdapterUse("a"), AdapterUse("c", 0.5))
+    with pytest.raises(InvalidRequest, match="there is: a, b, c") as caught:
+        _adapters((AdapterUse("d"),), info)
+    assert caught.value.param == "lora"
+    with pytest.raises(InvalidRequest, match="twice"):
+        _adapters((AdapterUse("a"), AdapterUse("a", 0.5)), info)
+
+
+async def test_a_model_without_embeddings_says_so(tiny_model: Path) -> None:
+    async with running_service(str(tiny_model)) as service:
+        with pytest.raises(InvalidRequest, match="no embeddings") as caught:
+            await service.embed(EmbedRequest(inputs=("x",)))
+        assert caught.value.param == "model"
+
+
+async def test_embeddings_of_a_real_worker() -> None:
+    async with running_service("echo") as service:
+        found = await service.embed(EmbedRequest(inputs=("ab", (97, 98))))
+        assert len(found.vectors) == 2
+        assert found.vectors[0] == found.vectors[1]
+        with pytest.raises(ModelNotFound):
+            await service.embed(EmbedRequest(inputs=("x",), model="gpt-9"))

@@ -2,9 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 
 from localllm.types import (
     ChatRequest,
+    Embeddings,
+    EmbedRequest,
     EngineInfo,
     Event,
     Finished,
@@ -57,10 +60,13 @@ def pauses(text: str, gate: asyncio.Event, *rest: str) -> list[Step]:
 
 
 class FakeService:
-    """Plays one script for each chat; the last one again when they run out."""
+    """Plays one script for each chat or text; the last one again when they run out."""
 
     def __init__(self, *scripts: Sequence[Step], loading: Sequence[LoadProgress | Step] = ()) -> None:
         self.requests: list[ChatRequest] = []
+        self.texts: list[TextRequest] = []
+        self.embeds: list[EmbedRequest] = []
+        self.embeddings: Embeddings | Exception | asyncio.Event = NotImplementedError()  # an Event: waits for ever
         self.closed_chats = 0
         self.is_closed = False
         self._scripts = list(scripts) or [says("hello")]
@@ -86,6 +92,29 @@ class FakeService:
 
     async def chat(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
         self.requests.append(request)
+        async with aclosing(self._play()) as events:
+            async for event in events:
+                yield event
+
+    async def complete(self, request: TextRequest) -> AsyncGenerator[Event, None]:
+        self.texts.append(request)
+        async with aclosing(self._play()) as events:
+            async for event in events:
+                yield event
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        self.embeds.append(request)
+        if isinstance(self.embeddings, Exception):
+            raise self.embeddings
+        if isinstance(self.embeddings, asyncio.Event):
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.embeddings.set()
+        assert isinstance(self.embeddings, Embeddings)
+        return self.embeddings
+
+    async def _play(self) -> AsyncGenerator[Event, None]:
         script = self._scripts.pop(0) if len(self._scripts) > 1 else self._scripts[0]
         try:
             for step in script:
@@ -98,12 +127,6 @@ class FakeService:
                     yield step
         finally:
             self.closed_chats += 1
-
-    async def complete(self, request: TextRequest) -> AsyncGenerator[Event, None]:
-        nothing: tuple[Event, ...] = ()
-        for event in nothing:
-            yield event
-        raise NotImplementedError
 
     async def measure(self, model: str | None = None) -> Measurements:
         raise NotImplementedError

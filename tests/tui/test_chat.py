@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from localllm.types import LoadProgress, Message, PromptProgress, Usage
+from localllm.types import LoadProgress, Message, PromptProgress, Queued, Usage
 from tests.tui.fakes import FakeService, pauses, says, usage
 from tests.tui.pilots import driving
 
@@ -63,6 +63,18 @@ async def test_reading_a_prompt_is_shown_in_numbers() -> None:
         gate.set()
         await user.done()
         assert "reading" not in user.status
+
+
+@pytest.mark.parametrize(("position", "shown"), [(3, "waiting, 2 before you"), (1, "waiting, you are next")])
+async def test_the_place_in_the_queue_is_shown(position: int, shown: str) -> None:
+    gate = asyncio.Event()
+    service = FakeService([PromptProgress(0, 300), Queued(position), gate, *says("done")])
+    async with driving(service) as user:
+        await user.ask("now")
+        await user.until(lambda: user.status.startswith(f"{shown} · "))
+        gate.set()
+        await user.done()
+        assert "waiting" not in user.status
 
 
 async def test_text_shows_while_it_comes() -> None:

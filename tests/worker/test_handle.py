@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from localllm.engines.plan import LoadPlan
+from localllm.engines.plan import LoadPlan, Scheduling
 from localllm.errors import ContextOverflow, InvalidRequest, LoadFailed, ServiceClosed, TemplateError, WorkerDied
 from localllm.types import ChatRequest, Message, Sampling, TextRequest
 from localllm.worker.handle import WorkerHandle
@@ -189,6 +189,19 @@ async def test_a_worker_that_hangs_is_killed_at_close() -> None:
         assert not psutil.pid_exists(pid)
 
 
+async def test_a_worker_that_keeps_prompts_puts_them_away_at_close(tmp_path: Path) -> None:
+    keeping = {"identity": "one", "scheduling": Scheduling(cache_path=str(tmp_path / "kv"), cache_bytes=2**20)}
+    prompt = "a prompt that is long enough to be worth remembering. " * 20
+    cached = []
+    for _ in range(2):
+        async with worker(**keeping) as handle:  # type: ignore[arg-type]
+            async with aclosing(handle.run(TextRequest(prompt=prompt), Sampling(max_tokens=3))) as groups:
+                usages = [delta.usage async for deltas in groups for delta in deltas if delta.usage]
+            cached.append(usages[-1].cached_tokens)
+    assert cached[0] == 0
+    assert cached[1] > len(prompt) / 2
+
+
 async def test_cancelling_the_start_leaves_no_process() -> None:
     before = set(psutil.Process().children())
     task = asyncio.create_task(WorkerHandle.start(LoadPlan(engine="echo", path=""), lambda _: None))
@@ -209,7 +222,7 @@ async def test_measurements() -> None:
 
 PARENT = """
 import asyncio, sys
-from localllm.engines.plan import LoadPlan
+from localllm.engines.plan import LoadPlan, Scheduling
 from localllm.types import Sampling, TextRequest
 from localllm.worker.handle import WorkerHandle
 

@@ -8,16 +8,33 @@ import pytest
 from localllm.engines.job import Delta
 from localllm.engines.plan import LoadPlan
 from localllm.errors import ContextOverflow, LocalLLMError, WorkerDied
-from localllm.types import ChatRequest, Measurements, Message, Sampling, SamplingChoice, TextRequest, Usage
+from localllm.types import (
+    AdapterUse,
+    ChatRequest,
+    Client,
+    Constraint,
+    Embeddings,
+    EmbedRequest,
+    Measurements,
+    Message,
+    Sampling,
+    SamplingChoice,
+    TextRequest,
+    TokenLogprob,
+    Usage,
+)
 from localllm.worker.messages import (
     LENGTH,
     MAX_FRAME_BYTES,
     Cancel,
     Deltas,
+    Embed,
+    Embedded,
     ErrorReport,
     FrameBuffer,
     FromWorker,
     JobFault,
+    Leave,
     Load,
     Loading,
     Measure,
@@ -43,14 +60,24 @@ ORDERS = [
     ),
     Submit(2, TextRequest(prompt=(1, 2, 3)), Sampling()),
     Submit(3, TextRequest(prompt="text"), Sampling(seed=9)),
+    Submit(
+        4,
+        TextRequest(prompt="x", constraint=Constraint("regex", "a+"), adapters=(AdapterUse("a", 0.5),), choices=2),
+        Sampling(logprobs=3),
+    ),
+    Embed(5, EmbedRequest(inputs=("a", (1, 2)), client=Client("ann", "batch"))),
     Cancel(3),
     Measure(),
+    Leave(),
 ]
 REPORTS = [
     Loading(0.5),
     Deltas([Delta(job_id=1, text="a"), Delta(job_id=2, finish="stop", usage=USAGE)]),
     Deltas([Delta(job_id=3, prompt_done=64, prompt_total=128)]),
+    Deltas([Delta(job_id=4, queue_position=2), Delta(job_id=4, logprobs=(TokenLogprob(b"\xe2", -0.5),))]),
+    Embedded(5, Embeddings(vectors=(b"\0\0\x80?", b"\0\0\0\0"), prompt_tokens=4)),
     JobFault(1, ErrorReport("engine_error", "broken", None)),
+    JobFault(2, ErrorReport("queue_full", "come again", None, 2.5)),
     Measurements(1, 2, 3.0, 4.0),
 ]
 

@@ -7,9 +7,10 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from localllm.api.body import decode_body
 from localllm.api.openai.fields import IGNORED, REFUSED_CHAT
-from localllm.api.openai.sampling import SamplingFields, StreamOptions, TokenCount
+from localllm.api.openai.prompted import PromptedFields, TopLogprobs
+from localllm.api.openai.sampling import TokenCount
 from localllm.errors import InvalidRequest
-from localllm.types import ChatRequest, Message, Role
+from localllm.types import ChatRequest, Client, Message, Role
 
 MAX_MESSAGES = 4096
 
@@ -30,33 +31,42 @@ class ChatMessage(Struct, frozen=True, forbid_unknown_fields=True):
     tool_calls: Annotated[list[str], Meta(max_length=0)] | None = None
 
 
-class ChatBody(SamplingFields, kw_only=True):
+class ChatBody(PromptedFields, kw_only=True):
     """The fields that are honoured."""
 
     messages: Annotated[list[ChatMessage], Meta(min_length=1, max_length=MAX_MESSAGES)]
-    model: str | None = None
     max_completion_tokens: TokenCount | UnsetType = UNSET
-    stream: bool = False
-    stream_options: StreamOptions | None = None
+    logprobs: bool = False
+    top_logprobs: TopLogprobs = 0
 
 
 def parse_chat(data: bytes) -> ChatBody:
     """The body. Raises InvalidRequest or UnsupportedField, naming the field."""
     body = decode_body(data, ChatBody, ignored=IGNORED, refused=REFUSED_CHAT)
-    if body.stream_options is not None and not body.stream:
-        raise InvalidRequest("stream_options: only with stream", param="stream_options")
+    body.check()
     if UNSET not in (body.max_tokens, body.max_completion_tokens) and body.max_tokens != body.max_completion_tokens:
         raise InvalidRequest("max_tokens and max_completion_tokens say different things; send one", param="max_tokens")
+    if body.top_logprobs and not body.logprobs:
+        raise InvalidRequest("top_logprobs: only with logprobs: true", param="top_logprobs")
     return body
 
 
-def chat_request(body: ChatBody) -> ChatRequest:
-    """What the service is asked."""
+def chat_request(body: ChatBody, client: Client) -> ChatRequest:
+    """What the service is asked, for this client. Raises InvalidRequest."""
     sampling = body.choice()
     if body.max_completion_tokens is not UNSET:
         sampling = msgspec.structs.replace(sampling, max_tokens=body.max_completion_tokens)
-    messages = tuple(_message(message) for message in body.messages)
-    return ChatRequest(messages=messages, model=body.model, sampling=sampling)
+    if body.logprobs:
+        sampling = msgspec.structs.replace(sampling, logprobs=body.top_logprobs)
+    return ChatRequest(
+        messages=tuple(_message(message) for message in body.messages),
+        model=body.model,
+        sampling=sampling,
+        choices=body.n,
+        constraint=body.constraint,
+        adapters=body.adapters,
+        client=body.ranked(client),
+    )
 
 
 def _message(message: ChatMessage) -> Message:

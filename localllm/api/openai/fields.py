@@ -11,7 +11,6 @@ IGNORED = frozenset(
         "prompt_cache_options",
         "prompt_cache_retention",
         "safety_identifier",
-        "service_tier",
         "store",
         "user",
         "verbosity",
@@ -23,24 +22,18 @@ REFUSED_CHAT: dict[str, tuple[object, ...]] = {
     "audio": (),
     "function_call": ("none",),
     "functions": ([],),
-    "logprobs": (False,),
     "modalities": (["text"],),
     "moderation": (),
-    "n": (1,),
     "parallel_tool_calls": (True, False),
     "prediction": (),
     "reasoning_effort": (),
-    "response_format": ({"type": "text"},),
     "tool_choice": ("none", "auto"),
     "tools": ([],),
-    "top_logprobs": (0,),
     "web_search_options": (),
 }
 
 REFUSED_COMPLETION: dict[str, tuple[object, ...]] = {
     "best_of": (1,),
     "echo": (False,),
-    "logprobs": (),
-    "n": (1,),
     "suffix": ("",),
 }

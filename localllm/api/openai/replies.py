@@ -2,9 +2,11 @@
 
 import secrets
 import time
+from collections.abc import Sequence
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
+from localllm.api.openai.logprobs import ChatLogprobs, TextLogprobs
 from localllm.types import FinishReason, Usage
 
 
@@ -23,11 +25,12 @@ class UsageObject(Struct, frozen=True):
     prompt_tokens_details: PromptTokensDetails
 
     @classmethod
-    def of(cls, usage: Usage) -> "UsageObject":
-        """From what the worker measured."""
-        total = usage.prompt_tokens + usage.completion_tokens
-        details = PromptTokensDetails(usage.cached_tokens)
-        return cls(usage.prompt_tokens, usage.completion_tokens, total, details)
+    def of(cls, usages: Sequence[Usage]) -> "UsageObject":
+        """From what the worker measured of each choice: the prompt is read, and counted, once."""
+        first = usages[0]
+        completion = sum(usage.completion_tokens for usage in usages)
+        details = PromptTokensDetails(first.cached_tokens)
+        return cls(first.prompt_tokens, completion, first.prompt_tokens + completion, details)
 
 
 class AssistantMessage(Struct, frozen=True):
@@ -43,8 +46,8 @@ class ChatChoice(Struct, frozen=True):
 
     message: AssistantMessage
     finish_reason: FinishReason
-    index: int = 0
-    logprobs: None = None
+    index: int
+    logprobs: ChatLogprobs | None = None
 
 
 class TextChoice(Struct, frozen=True):
@@ -52,8 +55,8 @@ class TextChoice(Struct, frozen=True):
 
     text: str
     finish_reason: FinishReason | None
-    index: int = 0
-    logprobs: None = None
+    index: int
+    logprobs: TextLogprobs | None = None
 
 
 class ChatCompletion(Struct, frozen=True):
@@ -65,6 +68,7 @@ class ChatCompletion(Struct, frozen=True):
     choices: list[ChatChoice]
     usage: UsageObject
     object: str = "chat.completion"
+    service_tier: str | UnsetType = UNSET
 
 
 class TextCompletion(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -76,6 +80,7 @@ class TextCompletion(Struct, frozen=True, kw_only=True, omit_defaults=True):
     model: str
     choices: list[TextChoice]
     usage: UsageObject | None = None
+    service_tier: str | UnsetType = UNSET
 
 
 class ModelObject(Struct, frozen=True):
@@ -100,8 +105,9 @@ class Heading(Struct, frozen=True):
     id: str
     created: int
     model: str
+    service_tier: str | UnsetType
 
     @classmethod
-    def new(cls, prefix: str, model: str) -> "Heading":
+    def new(cls, prefix: str, model: str, service_tier: str | UnsetType = UNSET) -> "Heading":
         """A fresh id, now."""
-        return cls(f"{prefix}-{secrets.token_hex(12)}", int(time.time()), model)
+        return cls(f"{prefix}-{secrets.token_hex(12)}", int(time.time()), model, service_tier)
