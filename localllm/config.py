@@ -115,12 +115,11 @@ def _convert(values: Mapping[str, object], source: str, *, strict: bool) -> dict
 def worker_environment() -> dict[str, str]:
     """The environment of a model's process.
 
-    No secrets; a native abort ends it instead of forking a debugger; threads of the GNU OpenMP library soon sleep
-    where they wait, instead of keeping a core from whoever takes the answer (docs/performance.md).
+    No secrets; a native abort ends it instead of forking a debugger.
     """
     secret = ("TOKEN", "API_KEY", "_KEYS", "PASSWORD", "SECRET")
     kept = {name: value for name, value in os.environ.items() if not any(word in name for word in secret)}
-    return {"GOMP_SPINCOUNT": "3000"} | kept | {"GGML_NO_BACKTRACE": "1"}
+    return kept | {"GGML_NO_BACKTRACE": "1"}
 
 
 def download_environment(scratch: Path) -> dict[str, str]:

@@ -140,8 +140,6 @@ def _tree(root: type[LocalLLMError]) -> list[type[LocalLLMError]]:
 _BY_CODE = {kind.code: kind for kind in _tree(LocalLLMError)}
 
 
-def from_code(
-    code: str, message: str, param: str | None = None, retry_seconds: float | None = None
-) -> LocalLLMError:
+def from_code(code: str, message: str, param: str | None = None, retry_seconds: float | None = None) -> LocalLLMError:
     """The error that `code` names, rebuilt on this side of a process boundary."""
     return _BY_CODE.get(code, LocalLLMError)(message, param=param, retry_seconds=retry_seconds)

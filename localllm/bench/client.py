@@ -25,6 +25,7 @@ class Sample(Struct, frozen=True, kw_only=True):
     start: float
     arrivals: list[float]  # of every delta with text
     completion_tokens: int
+    text: str = ""
 
     @property
     def first_token_seconds(self) -> float:
@@ -35,6 +36,15 @@ class Sample(Struct, frozen=True, kw_only=True):
     def gaps(self) -> list[float]:
         """Seconds between deltas."""
         return [after - before for before, after in zip(self.arrivals, self.arrivals[1:], strict=False)]
+
+
+class Recording(Struct):
+    """An answer while it streams; what has come is kept if the request is cancelled."""
+
+    start: float = 0.0  # when the request was sent; 0 before that
+    arrivals: list[float] = []
+    pieces: list[str] = []
+    completion_tokens: int = 0  # as the server counts, known at the end
 
 
 class _Delta(Struct):
@@ -61,6 +71,20 @@ _decode = msgspec.json.Decoder(_Chunk).decode
 
 async def ask(client: httpx2.AsyncClient, target: Target, messages: list[dict[str, str]], tokens: int) -> Sample:
     """One greedy answer of up to `tokens` tokens. Raises RemoteError."""
+    heard = Recording()
+    await record(client, target, messages, tokens, heard)
+    return Sample(
+        start=heard.start,
+        arrivals=heard.arrivals,
+        completion_tokens=heard.completion_tokens or len(heard.arrivals),
+        text="".join(heard.pieces),
+    )
+
+
+async def record(
+    client: httpx2.AsyncClient, target: Target, messages: list[dict[str, str]], tokens: int, into: Recording
+) -> None:
+    """The same answer, told piece by piece. Raises RemoteError."""
     body = {
         "model": target.model,
         "messages": messages,
@@ -71,16 +95,17 @@ async def ask(client: httpx2.AsyncClient, target: Target, messages: list[dict[st
         "stream_options": {"include_usage": True},
         **target.extra,
     }
-    start = time.perf_counter()
-    arrivals: list[float] = []
-    usage = _Usage()
+    into.start = time.perf_counter()
     async for chunk in _chunks(client, target, body):
-        usage = chunk.usage or usage
-        if any(c.delta and (c.delta.content or c.delta.reasoning_content) for c in chunk.choices):
-            arrivals.append(time.perf_counter())
-    if not arrivals:
+        if chunk.usage:
+            into.completion_tokens = chunk.usage.completion_tokens
+        deltas = [choice.delta for choice in chunk.choices if choice.delta]
+        text = "".join((delta.reasoning_content or "") + (delta.content or "") for delta in deltas)
+        if text:
+            into.arrivals.append(time.perf_counter())
+            into.pieces.append(text)
+    if not into.arrivals:
         raise RemoteError(f"{target.name} answered without any text")
-    return Sample(start=start, arrivals=arrivals, completion_tokens=usage.completion_tokens or len(arrivals))
 
 
 async def find_target(text: str) -> Target:

@@ -1,20 +1,15 @@
 """Load: several streams at once against each server in turn, so that noise hits all of them alike."""
 
-import asyncio
 import random
-import statistics
-import time
+import secrets
 from collections.abc import Callable, Sequence
 
-import httpx2
-from msgspec import Struct
+from msgspec import Struct, field
 
-from localllm.bench.client import Sample, Target, ask
+from localllm.bench.client import Target
 from localllm.bench.prompts import task
-from localllm.errors import RemoteError
-
-REQUEST_SECONDS = 600.0
-SYSTEM = "You are a helpful assistant."  # said outright, so that every server gets the same prompt
+from localllm.bench.rates import decode_rate, quantile
+from localllm.bench.together import Request, together
 
 
 class LoadPlan(Struct, frozen=True, kw_only=True):
@@ -24,7 +19,7 @@ class LoadPlan(Struct, frozen=True, kw_only=True):
     repeats: int = 3
     prompt_tokens: int = 32
     answer_tokens: int = 96
-    seed: int = 0
+    seed: int = field(default_factory=lambda: secrets.randbits(32))  # new, so that no server remembers the prompts
 
 
 class LevelResult(Struct, frozen=True, kw_only=True):
@@ -63,49 +58,17 @@ async def run_level(target: Target, streams: int, plan: LoadPlan, seed: int) -> 
     """`streams` requests at once, each with a prompt of its own."""
     source = random.Random(seed)  # noqa: S311  prompts, not secrets
     prompts = [task(source, plan.prompt_tokens) for _ in range(streams)]
-    limits = httpx2.Limits(max_connections=streams)
-    async with httpx2.AsyncClient(timeout=REQUEST_SECONDS, limits=limits, trust_env=False) as client:
-        start = time.perf_counter()
-        outcomes = await asyncio.gather(
-            *(ask(client, target, _messages(prompt), plan.answer_tokens) for prompt in prompts),
-            return_exceptions=True,
-        )
-        wall = time.perf_counter() - start
-    samples = [outcome for outcome in outcomes if isinstance(outcome, Sample)]
-    faults = [outcome for outcome in outcomes if isinstance(outcome, RemoteError)]
-    for outcome in outcomes:
-        if isinstance(outcome, BaseException) and not isinstance(outcome, RemoteError):
-            raise outcome
-    gaps = sorted(gap for sample in samples for gap in sample.gaps)
+    outcome = await together(target, [Request.of(prompt, plan.answer_tokens) for prompt in prompts])
+    samples, faults = outcome.samples, outcome.faults
+    gaps = [gap for sample in samples for gap in sample.gaps]
     return LevelResult(
         target=target.name,
         streams=streams,
         failures=len(faults),
-        failure=faults[0].message if faults else "",
-        total_rate=sum(sample.completion_tokens for sample in samples) / wall,
-        decode_rate=_decode_rate(samples) if not faults else 0.0,
-        first_token_seconds=statistics.median([s.first_token_seconds for s in samples]) if samples else 0.0,
-        gap_p50_seconds=_quantile(gaps, 0.5),
-        gap_p99_seconds=_quantile(gaps, 0.99),
+        failure=faults[0] if faults else "",
+        total_rate=outcome.total_rate,
+        decode_rate=decode_rate(samples) if not faults else 0.0,
+        first_token_seconds=outcome.first_token_seconds,
+        gap_p50_seconds=quantile(gaps, 0.5),
+        gap_p99_seconds=quantile(gaps, 0.99),
     )
-
-
-def _messages(prompt: str) -> list[dict[str, str]]:
-    return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": prompt}]
-
-
-def _decode_rate(samples: list[Sample]) -> float:
-    """Tokens a second in the window in which every stream had begun and none had ended."""
-    begin = max((sample.arrivals[0] for sample in samples), default=0.0)
-    end = min((sample.arrivals[-1] for sample in samples), default=0.0)
-    if end <= begin:
-        return 0.0
-    tokens = 0.0
-    for sample in samples:
-        within = sum(begin < arrival <= end for arrival in sample.arrivals)
-        tokens += within * sample.completion_tokens / len(sample.arrivals)
-    return tokens / (end - begin)
-
-
-def _quantile(ordered: list[float], share: float) -> float:
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0

@@ -35,7 +35,7 @@ async def bench_model(service: ChatService, *, prompt_tokens: int, answer_tokens
         async for _ in steps:
             pass
     load_seconds = time.perf_counter() - started
-    source = random.Random(0)  # noqa: S311  prompts, not secrets
+    source = random.Random()  # noqa: S311  prompts, not secrets; new ones in every run
     cold, warm, decode = [], [], []
     for _ in range(repeats):
         prompt = filler(source, prompt_tokens)

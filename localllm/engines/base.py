@@ -17,7 +17,7 @@ TokenArray = NDArray[np.int32]
 
 
 class Tokenizer(Protocol):
-    """Text to token ids and back. Safe to use from any thread; `piece` from one at a time."""
+    """Text to token ids and back. Safe to use from any thread."""
 
     @property
     def vocab_size(self) -> int:

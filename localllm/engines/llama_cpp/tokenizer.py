@@ -14,7 +14,6 @@ class LlamaTokenizer:
 
     def __init__(self, model: Handle) -> None:
         self._vocab = lib.llama_model_get_vocab(model)
-        self._buffer = ctypes.create_string_buffer(_PIECE_BYTES)
         self._pieces: dict[int, bytes] = {}
         self.vocab_size = int(lib.llama_vocab_n_tokens(self._vocab))
         self.end_tokens = frozenset(t for t in range(self.vocab_size) if lib.llama_vocab_is_eog(self._vocab, t))
@@ -41,9 +40,10 @@ class LlamaTokenizer:
         return piece
 
     def _read_piece(self, token: int) -> bytes:
-        size = lib.llama_token_to_piece(self._vocab, token, self._buffer, _PIECE_BYTES, 0, False)
+        buffer = ctypes.create_string_buffer(_PIECE_BYTES)  # of its own: other threads read pieces too
+        size = lib.llama_token_to_piece(self._vocab, token, buffer, _PIECE_BYTES, 0, False)
         if size >= 0:
-            return self._buffer.raw[:size]
+            return buffer.raw[:size]
         buffer = ctypes.create_string_buffer(-size)
         lib.llama_token_to_piece(self._vocab, token, buffer, -size, 0, False)
         return buffer.raw[:-size]

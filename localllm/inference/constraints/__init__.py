@@ -1,0 +1,1 @@
+"""Grammars that an answer must match, compiled by llguidance and enforced token by token."""
