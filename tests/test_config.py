@@ -67,6 +67,5 @@ def test_a_worker_gets_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     assert environment["GGML_NO_BACKTRACE"] == "1"
 
 
-
 def test_a_downloader_keeps_its_files_together(tmp_path: Path) -> None:
     assert {download_environment(tmp_path)[name] for name in ("TMPDIR", "TEMP", "TMP")} == {str(tmp_path)}

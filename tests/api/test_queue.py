@@ -89,6 +89,7 @@ async def test_an_error_after_the_wait_is_an_event(http: httpx2.AsyncClient, err
     assert service.closed_chats == 1
 
 
+@pytest.mark.slow
 async def test_a_real_worker_lets_so_many_wait_and_no_more(http: httpx2.AsyncClient) -> None:
     async def stream(url: str) -> str:
         body = {"messages": [{"role": "user", "content": "x" * 30}], "stream": True}

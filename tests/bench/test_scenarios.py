@@ -31,6 +31,7 @@ def measured(
     return Measured(scenario="s", target=target, round=number, reading=reading)
 
 
+@pytest.mark.slow
 async def test_scenarios_give_the_values_that_their_goals_name() -> None:
     async with running_service("echo:1000", jobs=17) as service, running_server(service) as url:
         target = Target(name="ours", url=url, model="echo:1000", extra={"ignore_eos": True})

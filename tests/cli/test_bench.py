@@ -29,6 +29,7 @@ def test_the_table_for_people() -> None:
         assert word in result.stdout
 
 
+@pytest.mark.slow
 def test_two_servers_side_by_side() -> None:
     with serving("--model", "echo") as one, serving("--model", "echo:400") as other:
         urls = ("--url", f"fast={one.url}", "--url", f"slow={other.url}")

@@ -150,6 +150,7 @@ def test_offline_forbids_fetching_and_says_so(home: Path, hub: Hub) -> None:
     assert not (home / "models" / "parts").exists()
 
 
+@pytest.mark.slow
 def test_without_a_network_every_source_says_why(home: Path) -> None:
     done = localllm("pull", STARTER, home=home)
     assert done.returncode == 4
@@ -193,6 +194,7 @@ def test_what_a_pull_says_and_prints(home: Path, starter_home: Path, hub: Hub) -
     assert Store(home).find(STARTER) is not None
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 def test_ctrl_c_keeps_what_has_come_and_the_next_pull_asks_for_the_rest(home: Path, hub: Hub) -> None:
     card = Catalog.bundled().find(STARTER)

@@ -150,9 +150,8 @@ async def kill_workers(server: ServerProcess, times: int) -> list[str]:
 
 
 @POSIX
-@pytest.mark.parametrize(
-    "model", ["echo:100", pytest.param("starter", marks=[pytest.mark.slow, pytest.mark.real_model])]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["echo:100", pytest.param("starter", marks=pytest.mark.real_model)])
 def test_the_worker_killed_ten_times_under_load(model: str, request: pytest.FixtureRequest) -> None:
     environment = {}
     if model == "starter":

@@ -14,7 +14,7 @@ from localllm.inference.constraints.values import Json
 from localllm.types import Constraint
 from tests.inference.schemas import random_schema, random_text
 
-QUICK = 100
+QUICK = 50
 SLOW = 1000
 
 checker = FormatChecker()

@@ -105,6 +105,7 @@ async def test_load_tells_its_progress(tiny_model: Path) -> None:
         assert [step async for step in service.load()] == []
 
 
+@pytest.mark.slow
 async def test_a_load_that_fails_fails_each_time(tmp_path: Path) -> None:
     bad = tmp_path / "bad.gguf"
     bad.write_bytes(b"GGUF" + bytes(64))

@@ -64,6 +64,7 @@ async def test_a_new_chat_forgets() -> None:
         assert service.requests[1].messages == (Message("system", "Be brief."), Message("user", "again"))
 
 
+@pytest.mark.slow
 async def test_a_new_chat_while_answering_stops_the_answer() -> None:
     script: list[Step] = [PromptProgress(0, 1), *[TextDelta(f"- line {i}\n") for i in range(10)], asyncio.Event()]
     service = FakeService(script, says("fresh"))

@@ -180,6 +180,7 @@ async def test_closing_ends_the_process_and_fails_what_runs() -> None:
             await task
 
 
+@pytest.mark.slow
 @POSIX
 async def test_a_worker_that_hangs_is_killed_at_close() -> None:
     async with worker("20") as handle:

@@ -76,6 +76,7 @@ async def test_a_damaged_file_is_dropped_in_silence(tiny_model: Path, tmp_path: 
     assert await cached_by_runs([plan(tiny_model, tmp_path)], [""]) == [0]
 
 
+@pytest.mark.slow  # it waits for the worker to be idle
 async def test_what_is_idle_is_put_away_before_the_end(tiny_model: Path, tmp_path: Path) -> None:
     handle = await WorkerHandle.start(plan(tiny_model, tmp_path), lambda _: None)
     await ask(handle)
