@@ -11,7 +11,7 @@ import platformdirs
 from msgspec import Meta, Struct
 
 from localllm.errors import ConfigError
-from localllm.types import Priority
+from localllm.types import Guessing, Priority
 
 ENV_PREFIX = "LOCALLLM_"
 DEFAULT_PORT = 11500
@@ -44,7 +44,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     cache_bytes: NonNegative = 2**30  # disk that `serve` may use to remember prompts it has read; 0: none
     share_cache: bool = False  # whether a remembered prompt may serve the requests of other keys
     volatile_lines: tuple[str, ...] = ("x-anthropic-billing-header:",)  # beginnings of system prompt lines left out
-    lookup: bool = True  # guess ahead from the text so far, where that is faster
+    guessing: Guessing = "exact"  # guess ahead where that is faster; exact: greedy and seeded answers stay the same
     draft: str = ""  # smaller model of the same vocabulary that guesses ahead; empty: none
     lora: dict[str, str] = {}  # LoRA adapters that requests may use: path by name
     keys: dict[str, ClientKey] = {}  # more keys, each for a client of its own: by the client's name

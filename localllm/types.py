@@ -7,6 +7,7 @@ from msgspec.structs import asdict
 
 Role = Literal["system", "user", "assistant"]
 FinishReason = Literal["stop", "length"]
+Guessing = Literal["exact", "always", "off"]  # exact: for answers that must repeat, only where it changes no logit
 Priority = Literal["interactive", "batch"]  # a batch job waits for, and gives way to, whoever sits and waits
 
 

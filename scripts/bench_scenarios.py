@@ -105,8 +105,8 @@ def _lookup(run: Run) -> list[Measured]:
     plan = run.plan(LOOKUP)
     with (
         tempfile.TemporaryDirectory() as home,
-        running("lookup", partial(ours, options=("--lookup",)), plan, f"{home}/a") as guessing,
-        running("no lookup", partial(ours, options=("--no-lookup",)), plan, f"{home}/b") as plain,
+        running("lookup", partial(ours, options=("--guessing", "always")), plan, f"{home}/a") as guessing,
+        running("no lookup", partial(ours, options=("--guessing", "off")), plan, f"{home}/b") as plain,
     ):
         return run.play(LOOKUP, [guessing, plain])
 

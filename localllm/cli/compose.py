@@ -68,7 +68,7 @@ def _scheduling(settings: Settings, models: Sequence[LocalModel], *, keeps_promp
     has_cache = keeps_prompts and settings.cache_bytes > 0
     return Scheduling(
         max_queue=settings.max_queue,
-        lookup=settings.lookup,
+        guessing=settings.guessing,
         draft_path=_draft_path(settings, models) if settings.draft else None,
         cache_path=str(settings.home_path / "kv") if has_cache else None,
         cache_bytes=settings.cache_bytes if has_cache else 0,

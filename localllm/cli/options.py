@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from localllm.errors import ConfigError
+from localllm.types import Guessing
 
 Model = Annotated[
     str | None,
@@ -32,8 +33,13 @@ Draft = Annotated[
     str | None,
     typer.Option(help="Smaller model with the same vocabulary, which guesses ahead.", metavar="MODEL"),
 ]
-Lookup = Annotated[
-    bool | None, typer.Option("--lookup/--no-lookup", help="Guess ahead from the text so far. [default: on]")
+GuessingMode = Annotated[
+    Guessing | None,
+    typer.Option(
+        "--guessing",
+        help="Guess ahead from the text so far. exact: greedy and seeded answers come out as without; "
+        "always: they may not, where two tokens are nearly as likely; off. [default: exact]",
+    ),
 ]
 Lora = Annotated[
     list[str] | None,

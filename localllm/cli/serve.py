@@ -35,7 +35,7 @@ def command(
     threads: options.Threads = None,
     flash_attention: options.FlashAttention = None,
     draft: options.Draft = None,
-    lookup: options.Lookup = None,
+    guessing: options.GuessingMode = None,
     lora: options.Lora = None,
     cache_bytes: options.CacheBytes = None,
 ) -> None:
@@ -54,7 +54,7 @@ def command(
         threads=threads,
         flash_attention=flash_attention,
         draft=draft,
-        lookup=lookup,
+        guessing=guessing,
         lora=options.lora_of(lora),
         cache_bytes=cache_bytes,
     )

@@ -101,6 +101,7 @@ class RunnerInfo(Struct, frozen=True, kw_only=True):
     load_seconds: float
     can_generate: bool = True  # False: it only makes embeddings
     can_rewind: bool = True  # whether `trim` can drop the last tokens of a slot
+    exact_tokens: int | None = None  # in a slot, up to which its rows may not depend on how many come at once
     is_paced: bool = False  # steps take a set time; guessing ahead would only spoil it
     state_key: str = ""  # states that `save` makes fit runners with the same key
 

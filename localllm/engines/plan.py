@@ -2,12 +2,14 @@
 
 from msgspec import Struct
 
+from localllm.types import Guessing
+
 
 class Scheduling(Struct, frozen=True, kw_only=True):
     """How jobs are queued, cached and sped up, whatever the engine."""
 
     max_queue: int = 64  # jobs that may wait for a slot
-    lookup: bool = True  # guess ahead from the text so far
+    guessing: Guessing = "exact"  # guess ahead from the text so far, or with a draft model
     draft_path: str | None = None  # a smaller model that guesses ahead
     cache_path: str | None = None  # folder for the KV of past prompts
     cache_bytes: int = 0  # how much of it may lie there

@@ -12,6 +12,7 @@ from localllm.inference.prompt_cache import PromptCache
 from localllm.inference.queue import AdmissionQueue
 from localllm.inference.sequence import Sequence
 from localllm.inference.slots import SlotTable
+from localllm.inference.speculation.exactness import rows_are_exact
 from localllm.inference.speculation.speculator import Drafter, Speculator
 from localllm.inference.state_files import StateFiles
 from localllm.inference.timings import StepTimings
@@ -34,7 +35,8 @@ class Batcher:
     """An Engine over a Runner. Waiting jobs get slots as the queue orders them; prompts are read in pieces between
     the decode steps of the answers that already stream.
 
-    `files` remember prompts beyond this process, `drafter` guesses ahead; both are optional.
+    `files` remember prompts beyond this process, `drafter` guesses ahead; both are optional. Greedy and seeded answers
+    are guessed for only where that changes no logit, or with `guesses_always`.
     """
 
     def __init__(
@@ -44,13 +46,18 @@ class Batcher:
         max_queue: int = 64,
         files: StateFiles | None = None,
         drafter: Drafter | None = None,
+        guesses_always: bool = False,
     ) -> None:
         self._runner = runner
         self._batch = Batch(runner.info.batch_tokens)
         self._slots = SlotTable(runner.info.slots)
         self._cache = PromptCache(runner, self._slots, files)
         self._pacer = PrefillPacer(runner.info.chunk_tokens)
-        self._speculator = Speculator(drafter) if drafter and runner.info.can_rewind else None
+        self.speculator = (
+            Speculator(drafter, exact_tokens=runner.info.exact_tokens, is_always=guesses_always)
+            if drafter and runner.info.can_rewind
+            else None
+        )
         self._turns = Turns()
         self._queue = AdmissionQueue(max_queue)
         self._running: list[Sequence] = []  # in slot order: a runner wants neighbours side by side
@@ -104,8 +111,8 @@ class Batcher:
         self._pacer.measured(step.prompt_tokens, decoded - filled)
         deltas += [_progress(sequence) for sequence in step.readers if sequence.pending_tokens]
         deltas += self._accept(step.rows, logits)
-        if self._speculator and not step.readers:
-            self._speculator.learn(step.rows, decoded - began)
+        if self.speculator and not step.readers:
+            self.speculator.learn(step.rows, decoded - began)
         self.timings.add(
             python=filled - began + time.perf_counter() - decoded,
             decode=decoded - filled,
@@ -131,8 +138,21 @@ class Batcher:
         for sequence in [*self._queue.in_order(()), *self._running]:
             self.cancel(sequence.job.id)
 
+    def idle(self) -> bool:
+        """Use a moment in which nothing is to be done: learn what guessing ahead may be used for, or make a prompt
+        outlive this process. Whether there may be more to do. Raises EngineError."""
+        if self.is_busy:
+            return False
+        length = self.speculator.untried_length if self.speculator else None
+        if self.speculator and length is not None:
+            slot = self._slots.emptiest()
+            self._slots.lost(slot)
+            self.speculator.tried(is_exact=rows_are_exact(self._runner, slot, length + 1))
+            return True
+        return self._cache.save_one()
+
     def put_away(self) -> bool:
-        """In idle time: make a prompt outlive this process. Whether there was one, and so may be more."""
+        """Make a prompt outlive this process. Whether there was one, and so may be more."""
         return not self.is_busy and self._cache.save_one()
 
     def close(self) -> None:
@@ -206,8 +226,8 @@ class Batcher:
         streams = [sequence for sequence in turn if sequence.is_decoding]
         waiting = [sequence for sequence in turn if not sequence.is_decoding]
         share = max(1, self._batch.capacity // self.info.max_jobs)
-        if self._speculator and not waiting:
-            self._speculator.draft(streams, self._batch.capacity - share * len(streams))
+        if self.speculator and not waiting:
+            self.speculator.draft(streams, self._batch.capacity - share * len(streams))
         rows: list[Sequence] = []
         for sequence in streams:
             self._add_rows(sequence, min(sequence.pending_tokens, share), rows)

@@ -129,6 +129,11 @@ class SlotTable:
         if not was_unsaved:
             self._unsaved.discard(move.source)
 
+    def emptiest(self) -> int:
+        """The free slot that holds the fewest tokens; one must be free."""
+        free = [slot for slot, sequence in enumerate(self._running) if sequence is None]
+        return min(free, key=lambda slot: len(self._kept[slot]))
+
     def lost(self, slot: int) -> None:
         """A free slot holds nothing any more."""
         self._hold(slot, array("i"), self._scopes[slot])

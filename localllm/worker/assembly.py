@@ -31,6 +31,7 @@ def assemble(plan: LoadPlan, on_progress: OnProgress) -> Engines:
         max_queue=plan.scheduling.max_queue,
         files=_files(plan, runner),
         drafter=_drafter(plan, runner),
+        guesses_always=plan.scheduling.guessing == "always",
     )
     return Engines(batcher, Embedder(runner, runner.tokenizer.vocab_size))
 
@@ -44,8 +45,8 @@ def _files(plan: LoadPlan, runner: Runner) -> StateFiles | None:
 
 def _drafter(plan: LoadPlan, runner: Runner) -> Drafter | None:
     path = plan.scheduling.draft_path
-    if path is None:
-        return PromptLookup() if plan.scheduling.lookup and not runner.info.is_paced else None
+    if path is None or plan.scheduling.guessing == "off":
+        return PromptLookup() if plan.scheduling.guessing != "off" and not runner.info.is_paced else None
     draft = msgspec.structs.replace(
         plan,
         path=path,

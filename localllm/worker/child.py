@@ -151,7 +151,7 @@ def _next_order(engines: Engines, inbox: "queue.SimpleQueue[Order]") -> Order:
         try:
             return inbox.get(timeout=patience)
         except queue.Empty:
-            patience = 0.0 if engines.batcher.put_away() else None
+            patience = 0.0 if engines.batcher.idle() else None
 
 
 def _step(engines: Engines, pipe: Pipe) -> None:

@@ -24,13 +24,13 @@ def test_what_settings_say_reaches_the_plan(tmp_path: Path) -> None:
         parallel=3,
         context=99,
         max_queue=5,
-        lookup=False,
+        guessing="off",
         volatile_lines=("a:", "b:"),
         cache_bytes=7,
     )
     plan = plan_of(settings, keeps_prompts=True)
     assert (plan.max_jobs, plan.context_tokens) == (3, 99)
-    assert (plan.scheduling.max_queue, plan.scheduling.lookup) == (5, False)
+    assert (plan.scheduling.max_queue, plan.scheduling.guessing) == (5, "off")
     assert plan.scheduling.volatile_lines == ("a:", "b:")
     assert (plan.scheduling.cache_path, plan.scheduling.cache_bytes) == (str(tmp_path / "kv"), 7)
     assert plan.scheduling.draft_path is None

@@ -45,7 +45,7 @@ def engine(
     kind, _, has_all = request.param.partition(" with ")
     runner = load(kind, tiny_model)
     files = StateFiles(tmp_path_factory.mktemp("kv"), 2**24, runner.info.state_key) if has_all else None
-    batcher = Batcher(runner, files=files, drafter=PromptLookup() if has_all else None)
+    batcher = Batcher(runner, files=files, drafter=PromptLookup() if has_all else None, guesses_always=True)
     yield batcher
     batcher.close()
 
@@ -97,7 +97,7 @@ def test_random_schedules(engine: Batcher, seed: int) -> None:
         for delta in engine.step():
             assert delta.job_id not in cancelled
             answers[delta.job_id].add(delta)
-        engine.put_away()
+        engine.idle()
     assert cancelled
     assert engine.free_slots == engine.info.max_jobs
     for job_id, answer in answers.items():

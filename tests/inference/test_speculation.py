@@ -3,9 +3,10 @@
 import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from localllm.engines.base import Runner, Tokenizer
+from localllm.engines.base import Batch, Logits, Runner, Tokenizer
 from localllm.engines.echo import EchoRunner, EchoTokenizer
 from localllm.engines.job import Job
 from localllm.engines.plan import LoadPlan
@@ -14,16 +15,19 @@ from localllm.errors import LoadFailed
 from localllm.inference.batcher import Batcher
 from localllm.inference.sequence import Sequence
 from localllm.inference.speculation.draft_model import DraftModel, check_vocabularies
+from localllm.inference.speculation.exactness import rows_are_exact
 from localllm.inference.speculation.length import LENGTHS, PROBE_STEPS, DraftLength, StepCosts
 from localllm.inference.speculation.lookup import MAX_MATCH_TOKENS, MIN_MATCH_TOKENS, PromptLookup
 from localllm.inference.speculation.speculator import MOST_STREAMS, Speculator
+from localllm.models.local import LocalModel
 from localllm.types import Sampling, Usage
 from tests.engines.contract import Answer, tokens
 from tests.tiny import write_tiny_model
 
 
-def sequence(ids: list[int]) -> Sequence:
-    return Sequence(Job(id=1, tokens=tuple(ids), sampling=Sampling()), EchoTokenizer(), 4096)
+def sequence(ids: list[int], **sampling: object) -> Sequence:
+    job = Job(id=1, tokens=tuple(ids), sampling=Sampling(**sampling))  # type: ignore[arg-type]
+    return Sequence(job, EchoTokenizer(), 4096)
 
 
 class TestLookup:
@@ -141,10 +145,10 @@ def test_no_answer_changes(
     expected = answers(plain, PROMPTS[:streams], **sampling)
     plain.close()
     if kind == "lookup":
-        guessing = Batcher(load(tiny_model), drafter=PromptLookup())
+        guessing = Batcher(load(tiny_model), drafter=PromptLookup(), guesses_always=True)
     else:
         draft = tiny_model if kind == "itself" else write_tiny_model(tmp_path / "draft.gguf", seed=7)
-        guessing = Batcher(load(tiny_model), drafter=DraftModel(load(draft)))
+        guessing = Batcher(load(tiny_model), drafter=DraftModel(load(draft)), guesses_always=True)
     found = answers(guessing, PROMPTS[:streams], **sampling)
     guessing.close()
     assert [text for text, _ in found] == [text for text, _ in expected]
@@ -155,6 +159,7 @@ def test_no_answer_changes(
 
 def test_lookup_saves_steps_where_the_answer_repeats_the_prompt() -> None:
     batcher = Batcher(EchoRunner(LoadPlan(engine="echo", path="", max_jobs=2)), drafter=PromptLookup())
+    assert batcher.idle()  # where it learns that guesses change nothing
     text = "def add(left, right):\n    return left + right\n" * 3
     batcher.start(Job(id=1, tokens=tokens(batcher, text), sampling=Sampling(temperature=0.0)))
     said, steps = Answer(), 0
@@ -169,12 +174,67 @@ def test_lookup_saves_steps_where_the_answer_repeats_the_prompt() -> None:
 
 
 def test_many_streams_are_not_guessed_for() -> None:
-    speculator = Speculator(PromptLookup())
+    speculator = Speculator(PromptLookup(), is_always=True)
     streams = [sequence([1, 2, 3, 4, 1, 2, 3]) for _ in range(MOST_STREAMS + 1)]
     speculator.draft(streams, 100)
     assert [each.draft for each in streams] == [[]] * len(streams)
     speculator.draft(streams[1:], 100)
     assert all(each.draft[0] == 4 for each in streams[1:])
+
+
+def test_long_texts_are_guessed_for_as_long_as_rows_are_exact() -> None:
+    speculator = Speculator(PromptLookup(), exact_tokens=10)
+    speculator.exact_length = LENGTHS[-1]
+    short, long = [1, 2, 3, 4, 1, 2, 3], [1, 2, 3, 4, 5, 6, 7, 1, 2, 3]
+    streams = [sequence(short, temperature=0.0), sequence(long, temperature=0.0), sequence(long)]
+    speculator.draft(streams, 100)
+    assert len(streams[0].draft) in (1, 2, 3)
+    assert streams[1].draft == []
+    assert streams[2].draft
+
+
+@pytest.mark.parametrize("length", [0, 1, 2])
+def test_answers_that_must_repeat_are_guessed_for_where_that_is_exact(length: int) -> None:
+    speculator = Speculator(PromptLookup())
+    speculator.exact_length = length
+    greedy, seeded = sequence([1, 2, 3, 4, 1, 2, 3], temperature=0.0), sequence([1, 2, 3, 4, 1, 2, 3], seed=1)
+    free = sequence([1, 2, 3, 4, 1, 2, 3])
+    speculator.draft([greedy, seeded, free], 100)
+    assert [len(each.draft) for each in (greedy, seeded)] == [length, length]
+    assert len(free.draft) > 2
+
+
+def test_exactness_is_measured(tiny_model: Path) -> None:
+    """How many rows the kernels of this processor keep apart is its own affair; one row is always like itself."""
+    plan = LoadPlan(engine="llama_cpp", path=str(tiny_model), max_jobs=2, threads=1, flash_attention=True)
+    runner = load_runner(plan, lambda _: None)
+    assert rows_are_exact(runner, 1, 1)
+    assert rows_are_exact(runner, 1, 49) in (False, True)
+    assert runner.trim(1, 5) == 0  # the slot is empty again
+    runner.close()
+
+
+def test_without_flash_attention_rows_are_never_exact(tiny_model: Path) -> None:
+    batcher = Batcher(load(tiny_model), drafter=PromptLookup())
+    while batcher.idle():
+        pass
+    assert batcher.speculator is not None
+    assert batcher.speculator.exact_length == 0
+    batcher.close()
+
+
+def test_rows_that_differ_are_noticed() -> None:
+    class Noisy(EchoRunner):
+        def decode(self, batch: Batch) -> Logits:
+            return super().decode(batch) + np.float32(1e-3 * (batch.size > 4))
+
+    plan = LoadPlan(engine="echo", path="", max_jobs=1)
+    for kind, exact_length in ((EchoRunner, 48), (Noisy, 2)):
+        batcher = Batcher(kind(plan), drafter=PromptLookup())
+        while batcher.idle():
+            pass
+        assert batcher.speculator is not None
+        assert batcher.speculator.exact_length == exact_length
 
 
 class _Renamed(EchoTokenizer):
@@ -192,3 +252,25 @@ def test_a_draft_of_another_size_is_refused(tiny_model: Path) -> None:
     other: Tokenizer = load(tiny_model).tokenizer
     with pytest.raises(LoadFailed, match=r"258 .*tokens"):
         check_vocabularies(EchoTokenizer(), other)
+
+
+@pytest.mark.real_model
+def test_an_exact_guess_changes_no_greedy_answer_of_a_real_model(starter_model: LocalModel) -> None:
+    """With flash attention, as servers run; within the length up to which rows are exact."""
+    plan = LoadPlan(
+        engine="llama_cpp", path=starter_model.path, max_jobs=2, context_tokens=512, threads=1, flash_attention=True
+    )
+    runner = load_runner(plan, lambda _: None)
+    text = (
+        "<|im_start|>user\nSay this three times: the old red boat lay in the harbour<|im_end|>\n<|im_start|>assistant\n"
+    )
+    made = []
+    for drafter in (None, PromptLookup()):
+        batcher = Batcher(runner, drafter=drafter)
+        while batcher.idle():
+            pass
+        made += answers(batcher, [text], max_tokens=100)
+    batcher.close()
+    (plain, _), (guessed, usage) = made
+    assert guessed == plain
+    assert usage.drafted_tokens > 0 or (batcher.speculator is not None and batcher.speculator.exact_length == 0)

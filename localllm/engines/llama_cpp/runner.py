@@ -26,6 +26,10 @@ BATCH_TOKENS = 2048
 UBATCH_TOKENS = 512
 CHUNK_TOKENS = 256
 
+# Flash attention splits the KV of a lone row between threads from 512 cells on, which are allocated 256 at a time, and
+# then adds up otherwise than for several rows (ggml-cpu/ops.cpp); without it rows differ at any length (measured).
+EXACT_TOKENS = 256
+
 
 class LlamaRunner:
     """Runs a GGUF. KV is one stream per slot (kv_unified off): idle slots then cost the running ones nothing.
@@ -61,6 +65,7 @@ class LlamaRunner:
             load_seconds=time.perf_counter() - started,
             can_generate=self._kv.exists,
             can_rewind=self._kv.can_rewind,
+            exact_tokens=EXACT_TOKENS if _flash_attention(plan, slots) else 0,
             state_key=state_key(plan, layout),
         )
 

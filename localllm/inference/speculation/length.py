@@ -5,7 +5,7 @@ between weight formats and processors, and how often guesses are right differs b
 while answers run, and a length is chosen that gives the most tokens a second.
 """
 
-LENGTHS = (0, 1, 2, 3, 4, 6, 8, 12, 16)
+LENGTHS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48)
 COST_SMOOTHING = 0.25
 SUCCESS_SMOOTHING = 0.15
 FIRST_SUCCESS = 0.7  # what is believed of a text before anything was tried
