@@ -55,7 +55,7 @@ class Batcher:
         self._pacer = PrefillPacer(runner.info.chunk_tokens)
         self.speculator = (
             Speculator(drafter, exact_tokens=runner.info.exact_tokens, is_always=guesses_always)
-            if drafter and runner.info.can_rewind
+            if drafter and runner.info.can_rewind and runner.info.can_generate
             else None
         )
         self._turns = Turns()
@@ -271,7 +271,7 @@ class Batcher:
             delta = self._accept_one(sequence, logits[at : at + 1 + drafted])
             at += 1 + drafted
             if sequence.accepted < drafted:
-                self._runner.trim(sequence.slot, sequence.position)
+                sequence.position = self._runner.trim(sequence.slot, sequence.position)
             if delta is not None:
                 deltas.append(delta)
         self._release_finished()

@@ -22,6 +22,11 @@ class Engines(Struct, frozen=True):
     batcher: Batcher
     embedder: Embedder
 
+    @property
+    def are_busy(self) -> bool:
+        """Whether any job waits or runs."""
+        return self.batcher.is_busy or self.embedder.is_busy
+
 
 def assemble(plan: LoadPlan, on_progress: OnProgress) -> Engines:
     """Load what the plan names. Raises LoadFailed or EngineUnavailable."""

@@ -132,16 +132,14 @@ def _messages() -> Iterator[ToWorker]:
 
 
 def _serve(engines: Engines, inbox: "queue.SimpleQueue[Order]", pipe: Pipe) -> None:
-    while True:
-        is_busy = engines.batcher.is_busy or engines.embedder.is_busy
-        while not inbox.empty() or not is_busy:
-            _obey(_next_order(engines, inbox), engines, pipe)
-            is_busy = engines.batcher.is_busy or engines.embedder.is_busy
-        try:
+    try:
+        while True:
+            while not inbox.empty() or not engines.are_busy:
+                _obey(_next_order(engines, inbox), engines, pipe)
             _step(engines, pipe)
-        except EngineError as error:
-            pipe.send(EngineFault(ErrorReport.of(error)))
-            raise SystemExit(ENGINE_FAILED) from error
+    except EngineError as error:
+        pipe.send(EngineFault(ErrorReport.of(error)))
+        raise SystemExit(ENGINE_FAILED) from error
 
 
 def _next_order(engines: Engines, inbox: "queue.SimpleQueue[Order]") -> Order:

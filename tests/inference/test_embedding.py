@@ -1,13 +1,20 @@
 """Embedding jobs: every input gets its vector, a few at a time, and bad input is named."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from localllm.engines.echo import EchoRunner
+from localllm.engines.job import Job
 from localllm.engines.plan import LoadPlan
+from localllm.engines.registry import load_runner
 from localllm.errors import ContextOverflow, InvalidRequest
+from localllm.inference.batcher import Batcher
 from localllm.inference.embedding import INPUTS_AT_ONCE, Embedder, EmbedJob
-from localllm.types import Embeddings
+from localllm.inference.speculation.lookup import PromptLookup
+from localllm.types import Embeddings, Sampling
+from tests.tiny import write_tiny_embedder
 
 
 @pytest.fixture
@@ -86,3 +93,16 @@ def test_a_runner_without_embeddings_says_so() -> None:
     embedder = Embedder(Chatty(LoadPlan(engine="echo", path="", max_jobs=1)), 258)
     with pytest.raises(InvalidRequest, match="no embeddings"):
         embedder.start(EmbedJob(id=1, inputs=((65,),)))
+
+
+def test_a_model_that_only_embeds_is_not_asked_for_text(tmp_path: Path) -> None:
+    plan = LoadPlan(engine="llama_cpp", path=str(write_tiny_embedder(tmp_path / "bert.gguf", pooling="cls")), threads=1)
+    runner = load_runner(plan, lambda _: None)
+    batcher = Batcher(runner, drafter=PromptLookup())
+    assert not batcher.idle()
+    with pytest.raises(InvalidRequest, match="no text"):
+        batcher.start(Job(id=1, tokens=(5,), sampling=Sampling()))
+    embedder = Embedder(runner, runner.tokenizer.vocab_size)
+    embedder.start(EmbedJob(id=1, inputs=((5, 6), (7,))))
+    assert len(drain(embedder)[0][1].vectors) == 2
+    batcher.close()

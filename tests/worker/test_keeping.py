@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from localllm.engines.plan import LoadPlan, Scheduling
-from localllm.types import Client, Sampling, TextRequest, Usage
+from localllm.types import ChatRequest, Client, Message, Sampling, TextRequest, Usage
 from localllm.worker.handle import WorkerHandle
 
 pytestmark = pytest.mark.anyio
@@ -86,3 +86,20 @@ async def test_what_is_idle_is_put_away_before_the_end(tiny_model: Path, tmp_pat
     os.kill(handle.pid, 9)
     await handle.close()
     assert await cached_by_runs([plan(tiny_model, tmp_path)], [""]) == [len(PROMPT) - 1]
+
+
+@pytest.mark.parametrize("lines", [(), ("x-anthropic-billing-header:",)])
+async def test_a_line_that_changes_with_every_request_does_not_defeat_the_cache(
+    tiny_model: Path, tmp_path: Path, lines: tuple[str, ...]
+) -> None:
+    handle = await WorkerHandle.start(plan(tiny_model, tmp_path, cache_bytes=0, volatile_lines=lines), lambda _: None)
+    cached = []
+    for number in range(2):
+        system = f"x-anthropic-billing-header: cc_version=2.1; cch={number}{number};\n{PROMPT}"
+        request = ChatRequest(messages=(Message("system", system), Message("user", "hello")))
+        async for deltas in handle.run(request, Sampling(temperature=0.0, max_tokens=2, ignore_eos=True)):
+            cached += [delta.usage.cached_tokens for delta in deltas if delta.usage]
+    await handle.close()
+    first, second = cached
+    assert first == 0
+    assert (second > len(PROMPT)) == bool(lines)
