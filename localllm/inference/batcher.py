@@ -108,7 +108,7 @@ class Batcher:
         filled = time.perf_counter()
         logits = self._runner.decode(self._batch)
         decoded = time.perf_counter()
-        self._pacer.measured(step.prompt_tokens, decoded - filled)
+        self._pacer.measured(step.prompt_tokens, self._batch.size - step.prompt_tokens, decoded - filled)
         deltas += [_progress(sequence) for sequence in step.readers if sequence.pending_tokens]
         deltas += self._accept(step.rows, logits)
         if self.speculator and not step.readers:

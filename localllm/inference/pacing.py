@@ -15,6 +15,7 @@ class PrefillPacer:
     def __init__(self, chunk_tokens: int) -> None:
         self._chunk_tokens = chunk_tokens
         self._tokens_per_second = 0.0
+        self._seconds_per_row = 0.0  # of the streams beside the prompts
 
     def budget(self, *, is_alone: bool, is_for_batch: bool = False) -> int:
         """Prompt tokens for the next step."""
@@ -24,10 +25,14 @@ class PrefillPacer:
         affordable = int(self._tokens_per_second * seconds)
         return max(MIN_TOKENS, min(affordable, self._chunk_tokens))
 
-    def measured(self, tokens: int, seconds: float) -> None:
-        """Learn from a step that read `tokens` of prompts."""
-        if tokens < MIN_TOKENS or seconds <= 0:
+    def measured(self, tokens: int, rows: int, seconds: float) -> None:
+        """Learn from a step that read `tokens` of prompts beside `rows` of streams."""
+        if seconds <= 0:
             return
-        rate = tokens / seconds
+        if not tokens and rows:
+            self._seconds_per_row = seconds / rows
+        if tokens < MIN_TOKENS:
+            return
+        rate = tokens / max(seconds - rows * self._seconds_per_row, seconds / 4)
         known = self._tokens_per_second or rate
         self._tokens_per_second = known + SMOOTHING * (rate - known)

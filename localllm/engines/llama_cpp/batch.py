@@ -32,14 +32,23 @@ class LlamaBatch:
         self.struct.logits = _pointer(self._logits, ctypes.c_int8)
         self.struct.embd = None
 
-    def fill(self, batch: Batch) -> None:
-        """Take over the valid rows of `batch`."""
+    def fill(self, batch: Batch, rows: NDArray[np.bool_] | None = None) -> None:
+        """Take over the valid rows of `batch`, or those of them where `rows`, bool [batch.size], is true."""
         size = batch.size
-        self._tokens[:size] = batch.tokens[:size]
-        self._positions[:size] = batch.positions[:size]
-        self._slots[:size] = batch.slots[:size]
-        self._logits[:size] = batch.wants_logits[:size]
-        self.struct.n_tokens = size
+        chosen = slice(None) if rows is None else rows
+        count = size if rows is None else int(rows.sum())
+        self._tokens[:count] = batch.tokens[:size][chosen]
+        self._positions[:count] = batch.positions[:size][chosen]
+        self._slots[:count] = batch.slots[:size][chosen]
+        self._logits[:count] = batch.wants_logits[:size][chosen]
+        self.struct.n_tokens = count
+
+
+def lone_rows(batch: Batch) -> NDArray[np.bool_]:
+    """Which rows are the only ones of their slot: bool [batch.size]."""
+    slots = batch.slots[: batch.size]
+    lone: NDArray[np.bool_] = np.bincount(slots)[slots] == 1
+    return lone
 
 
 def _pointer(array: NDArray[np.generic], kind: type[ctypes.c_int32] | type[ctypes.c_int8]) -> Handle:

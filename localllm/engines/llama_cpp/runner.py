@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import llama_cpp as lib
 import numpy as np
+from numpy.typing import NDArray
 
 from localllm.devices.contention import CoreMeter, ThreadGovernor
 from localllm.devices.cpu import available_memory_bytes, usable_cores
@@ -13,7 +14,7 @@ from localllm.devices.fit import fit_kv
 from localllm.engines.base import Batch, Logits, OnProgress, RunnerInfo, Vectors
 from localllm.engines.llama_cpp import native
 from localllm.engines.llama_cpp.adapters import LlamaAdapters
-from localllm.engines.llama_cpp.batch import LlamaBatch
+from localllm.engines.llama_cpp.batch import LlamaBatch, lone_rows
 from localllm.engines.llama_cpp.embedder import LlamaEmbedder
 from localllm.engines.llama_cpp.kv import SlotMemory
 from localllm.engines.llama_cpp.states import fingerprint, state_key
@@ -85,10 +86,27 @@ class LlamaRunner:
         return self._embedder.tokens
 
     def decode(self, batch: Batch) -> Logits:
-        """One llama_decode; the logits are a view into the library's memory."""
+        """The logits are a view into the library's memory, or a copy.
+
+        Streams and pieces of prompts are decoded apart: the library would put the first token of every piece beside
+        the streams, and attend over as many cells for all of them as the longest prompt has.
+        """
         if not self._kv.exists:
             raise EngineError("this model makes embeddings only, no text")
-        self._batch.fill(batch)
+        if batch.outputs == batch.size:  # streams alone
+            return self._decode(batch, None, batch.outputs)
+        lone = lone_rows(batch)
+        if lone.all() or not lone.any():
+            return self._decode(batch, None, batch.outputs)
+        wanted = batch.wants_logits[: batch.size]
+        logits = np.empty((batch.outputs, self.tokenizer.vocab_size), np.float32)
+        for part in (~lone, lone):
+            logits[part[wanted]] = self._decode(batch, part, int((part & wanted).sum()))
+        return logits
+
+    def _decode(self, batch: Batch, rows: NDArray[np.bool_] | None, outputs: int) -> Logits:
+        """One llama_decode, of all rows or of those where `rows` is true; the logits are a view."""
+        self._batch.fill(batch, rows)
         if self._governor is not None and self._governor.update(time.monotonic() - self._last_step):
             lib.llama_set_n_threads(self._context, self._governor.threads, self._governor.threads)
         status = lib.llama_decode(self._context, self._batch.struct)
@@ -97,11 +115,11 @@ class LlamaRunner:
         lib.llama_synchronize(self._context)
         self._kv.decoded()
         self._last_step = time.monotonic()
-        if not batch.outputs:
+        if not outputs:
             return np.empty((0, self.tokenizer.vocab_size), np.float32)
         address = ctypes.addressof(lib.llama_get_logits(self._context).contents)
-        floats = (ctypes.c_float * (batch.outputs * self.tokenizer.vocab_size)).from_address(address)
-        return np.frombuffer(memoryview(floats), np.float32).reshape(batch.outputs, -1)
+        floats = (ctypes.c_float * (outputs * self.tokenizer.vocab_size)).from_address(address)
+        return np.frombuffer(memoryview(floats), np.float32).reshape(outputs, -1)
 
     def copy_prefix(self, source: int, target: int, tokens: int) -> int:
         """Copy the KV of a slot; see SlotMemory."""
