@@ -103,3 +103,25 @@ class RunnerContract:
             assert runner.restore(0, damaged) == 0
             assert runner.trim(0, 99) == 0
         read(runner, 0, 0, PROMPT)
+
+    def test_streams_and_a_prompt_in_one_batch_keep_their_rows_in_order(self, runner: Runner) -> None:
+        alone = []
+        for slot in (0, 2):
+            read(runner, slot, 0, PROMPT[slot:])
+            alone.append(read(runner, slot, len(PROMPT) - slot, [5 + slot])[0])
+            runner.trim(slot, len(PROMPT) - slot)
+        alone.insert(1, read(runner, 1, 0, PROMPT[:30])[0])
+        runner.trim(1, 0)
+        batch = Batch(128)
+        batch.add(0, len(PROMPT), [5], logits=1)
+        batch.add(1, 0, PROMPT[:30], logits=1)
+        batch.add(2, len(PROMPT) - 2, [7], logits=1)
+        rows = runner.decode(batch)
+        assert rows.shape[0] == 3
+        for row, expected in zip(rows, alone, strict=True):
+            assert is_close(row, expected)
+        batch.clear()
+        batch.add(0, len(PROMPT) + 1, [6], logits=1)
+        batch.add(1, 30, PROMPT[30:], logits=0)  # a piece that is not the last wants nothing
+        together = runner.decode(batch)
+        assert together.shape[0] == 1
