@@ -197,6 +197,11 @@ class Queued(Struct, frozen=True):
 
     position: int
 
+    @property
+    def words(self) -> str:
+        """The same for a person."""
+        return f"waiting, {self.position - 1} before you" if self.position > 1 else "waiting, you are next"
+
 
 class TopLogprob(Struct, frozen=True, array_like=True):
     """A token that could have come, and the natural logarithm of its probability."""

@@ -19,8 +19,7 @@ class WaitingLine:
         if not isinstance(event, Queued):
             self.clear()
         elif self._is_terminal:
-            before = f"{event.position - 1} before you" if event.position > 1 else "you are next"
-            print(f"{CLEAR}waiting, {before}", end="", file=sys.stderr, flush=True)
+            print(f"{CLEAR}{event.words}", end="", file=sys.stderr, flush=True)
             self._is_shown = True
 
     def clear(self) -> None:

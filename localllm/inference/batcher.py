@@ -112,7 +112,7 @@ class Batcher:
         deltas += [_progress(sequence) for sequence in step.readers if sequence.pending_tokens]
         deltas += self._accept(step.rows, logits)
         if self.speculator and not step.readers:
-            self.speculator.learn(step.rows, decoded - began)
+            self.speculator.learn(len(step.rows), decoded - began)
         self.timings.add(
             python=filled - began + time.perf_counter() - decoded,
             decode=decoded - filled,
@@ -149,7 +149,7 @@ class Batcher:
             self._slots.lost(slot)
             self.speculator.tried(is_exact=rows_are_exact(self._runner, slot, length + 1))
             return True
-        return self._cache.save_one()
+        return self.put_away()
 
     def put_away(self) -> bool:
         """Make a prompt outlive this process. Whether there was one, and so may be more."""
@@ -219,7 +219,7 @@ class Batcher:
     def _sort(self) -> None:
         self._running.sort(key=lambda s: s.slot)
 
-    def _fill(self, turn: list[Sequence]) -> "_Step":
+    def _fill(self, turn: list[Sequence]) -> _Step:
         """The next batch: rows for each answer, then pieces of prompts."""
         self._use_adapters(turn[0].job.adapters)
         self._batch.clear()

@@ -1,4 +1,4 @@
-"""How much of the waiting prompts goes into one step, and whose turn it is."""
+"""How much of the waiting prompts goes into one step."""
 
 STEP_SECONDS = 0.2  # a running stream should not wait longer than about this for a prompt beside it
 BATCH_STEP_SECONDS = 0.05  # and an interactive one not longer than this for the prompt of a batch job

@@ -23,7 +23,7 @@ class PromptCache:
 
     def fill(self, sequence: Sequence, placement: Placement) -> int:
         """Make a slot hold as much of the sequence's tokens as is known anywhere; returns how many it holds."""
-        loaded = self._load(sequence, placement) if self._files else 0
+        loaded = self._load(sequence, placement)
         if loaded:
             return loaded
         if placement.source == placement.slot:
@@ -48,8 +48,10 @@ class PromptCache:
 
     def save_one(self) -> bool:
         """Put the KV of one free slot on disk; whether there was one to put."""
-        slot = self._slots.unsaved(SAVE_WORTH_TOKENS) if self._files else None
-        if self._files is None or slot is None:
+        if self._files is None:
+            return False
+        slot = self._slots.unsaved(SAVE_WORTH_TOKENS)
+        if slot is None:
             return False
         self._slots.saved(slot)
         state = self._runner.save(slot)

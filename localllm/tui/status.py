@@ -49,8 +49,8 @@ class StatusLine(Widget):
     def take(self, event: Event) -> None:
         """Show what an event of an answer tells."""
         match event:
-            case Queued(position=position):
-                self.show_activity(f"waiting, {position - 1} before you" if position > 1 else "waiting, you are next")
+            case Queued():
+                self.show_activity(event.words)
             case PromptProgress(done_tokens=done, total_tokens=total):
                 self.show_activity(f"reading {done}/{total}")
                 self._count(total, None)

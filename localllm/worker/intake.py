@@ -1,14 +1,18 @@
 """Requests to jobs: chat template, tokens, grammars."""
 
+from typing import TYPE_CHECKING
+
 from localllm.chat.template import ChatTemplate
 from localllm.chat.volatile import without_volatile_lines
 from localllm.engines.base import Tokenizer
-from localllm.engines.job import Job
+from localllm.engines.job import Job, TokenConstraint
 from localllm.errors import InvalidRequest
-from localllm.inference.constraints.compiler import ConstraintCompiler
 from localllm.inference.embedding import EmbedJob
-from localllm.types import ChatRequest, Message, TextRequest
+from localllm.types import ChatRequest, Constraint, Message, TextRequest
 from localllm.worker.messages import Embed, Submit
+
+if TYPE_CHECKING:
+    from localllm.inference.constraints.compiler import ConstraintCompiler
 
 
 class Intake:
@@ -18,7 +22,7 @@ class Intake:
         self._tokenizer = tokenizer
         self._volatile_lines = volatile_lines
         self._template: ChatTemplate | None = None
-        self._constraints = ConstraintCompiler(tokenizer)
+        self._compiler: ConstraintCompiler | None = None
 
     def job(self, order: Submit) -> Job:
         """The job for a request. Raises TemplateError or InvalidRequest."""
@@ -28,7 +32,7 @@ class Intake:
                 tokens = tuple(self._chat_tokens(messages))
             case TextRequest(prompt=prompt):
                 tokens = self._tokens(prompt)
-        constraint = None if request.constraint is None else self._constraints.compile(request.constraint)
+        constraint = None if request.constraint is None else self._compile(request.constraint)
         return Job(
             id=order.job_id,
             tokens=tokens,
@@ -45,6 +49,13 @@ class Intake:
             inputs=tuple(self._tokens(text) for text in order.request.inputs),
             is_batch=order.request.client.priority == "batch",
         )
+
+    def _compile(self, constraint: Constraint) -> TokenConstraint:
+        if self._compiler is None:  # most models never need the grammar library, which takes time to import
+            from localllm.inference.constraints.compiler import ConstraintCompiler
+
+            self._compiler = ConstraintCompiler(self._tokenizer)
+        return self._compiler.compile(constraint)
 
     def _tokens(self, prompt: str | tuple[int, ...]) -> tuple[int, ...]:
         if isinstance(prompt, str):

@@ -7,8 +7,9 @@ import openai
 from openai.types.chat import ChatCompletionMessageParam
 
 from localllm.api.clients import Clients
+from tests.scripts import Step
 from tests.serving import running_server
-from tests.tui.fakes import FakeService, Step
+from tests.tui.fakes import FakeService
 
 QUESTION: list[ChatCompletionMessageParam] = [{"role": "user", "content": "hi"}]
 

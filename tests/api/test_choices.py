@@ -8,7 +8,8 @@ import pytest
 
 from localllm.types import Finished, PromptProgress, TextDelta
 from tests.api.scripted import QUESTION, openai_client, scripted
-from tests.tui.fakes import Step, usage
+from tests.scripts import Step
+from tests.tui.fakes import usage
 
 pytestmark = pytest.mark.anyio
 MESSAGES = [{"role": "user", "content": "hi"}]

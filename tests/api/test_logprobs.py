@@ -9,7 +9,8 @@ import pytest
 
 from localllm.types import Finished, PromptProgress, TextDelta, TokenLogprob, TopLogprob
 from tests.api.scripted import QUESTION, openai_client, scripted
-from tests.tui.fakes import Step, usage
+from tests.scripts import Step
+from tests.tui.fakes import usage
 
 pytestmark = pytest.mark.anyio
 

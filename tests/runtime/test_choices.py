@@ -22,20 +22,11 @@ from localllm.types import (
     TextRequest,
     TokenLogprob,
     TopLogprob,
-    Usage,
 )
+from tests.scripts import USAGE, Step, played
 from tests.serving import running_service
 
 pytestmark = pytest.mark.anyio
-USAGE = Usage(
-    prompt_tokens=3,
-    cached_tokens=1,
-    completion_tokens=2,
-    queue_seconds=0.5,
-    prefill_seconds=0.25,
-    decode_seconds=0.125,
-)
-Step = Event | Exception | asyncio.Event
 
 
 class Script:
@@ -47,14 +38,9 @@ class Script:
 
     async def play(self) -> Events:
         try:
-            for step in self._steps:
-                await asyncio.sleep(0)
-                if isinstance(step, asyncio.Event):
-                    await step.wait()
-                elif isinstance(step, Exception):
-                    raise step
-                else:
-                    yield step
+            async with aclosing(played(self._steps)) as events:
+                async for event in events:
+                    yield event
         finally:
             self.is_closed = True
 

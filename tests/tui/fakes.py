@@ -20,8 +20,7 @@ from localllm.types import (
     TextRequest,
     Usage,
 )
-
-Step = Event | Exception | asyncio.Event  # an event to yield, an error to raise, or something to wait for
+from tests.scripts import Step, played
 
 ENGINE = EngineInfo(
     engine="fake",
@@ -117,14 +116,9 @@ class FakeService:
     async def _play(self) -> AsyncGenerator[Event, None]:
         script = self._scripts.pop(0) if len(self._scripts) > 1 else self._scripts[0]
         try:
-            for step in script:
-                await asyncio.sleep(0)
-                if isinstance(step, asyncio.Event):
-                    await step.wait()
-                elif isinstance(step, Exception):
-                    raise step
-                else:
-                    yield step
+            async with aclosing(played(script)) as events:
+                async for event in events:
+                    yield event
         finally:
             self.closed_chats += 1
 

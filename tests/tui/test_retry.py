@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from localllm.types import Message, PromptProgress, TextDelta
-from tests.tui.fakes import FakeService, Step, pauses, says
+from tests.scripts import Step
+from tests.tui.fakes import FakeService, pauses, says
 from tests.tui.pilots import driving
 
 pytestmark = pytest.mark.anyio

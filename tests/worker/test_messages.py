@@ -21,7 +21,6 @@ from localllm.types import (
     SamplingChoice,
     TextRequest,
     TokenLogprob,
-    Usage,
 )
 from localllm.worker.messages import (
     LENGTH,
@@ -42,15 +41,8 @@ from localllm.worker.messages import (
     ToWorker,
     frame,
 )
+from tests.scripts import USAGE
 
-USAGE = Usage(
-    prompt_tokens=3,
-    cached_tokens=1,
-    completion_tokens=2,
-    queue_seconds=0.5,
-    prefill_seconds=0.25,
-    decode_seconds=0.125,
-)
 ORDERS = [
     Load(LoadPlan(engine="echo", path="", max_jobs=2)),
     Submit(

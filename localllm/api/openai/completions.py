@@ -1,27 +1,24 @@
 """POST /v1/completions, the older text endpoint."""
 
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import Iterable, Sequence
+from functools import partial
 
 import msgspec
 from msgspec import UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
 
-from localllm.api.answers import Events, WholeChoice, begin, collect
+from localllm.api.answers import WholeChoice
 from localllm.api.body import read_body
-from localllm.api.errors import encode_error, error_body
 from localllm.api.guard import client_of
+from localllm.api.openai.answering import respond
 from localllm.api.openai.completion_body import CompletionBody, parse_completion, text_request
 from localllm.api.openai.logprobs import TextOffsets
 from localllm.api.openai.models import default_model
 from localllm.api.openai.replies import Heading, TextChoice, TextCompletion, UsageObject
-from localllm.api.sse import DONE, EventStream, comment, event
-from localllm.errors import LocalLLMError
+from localllm.api.sse import EventStream, event
 from localllm.service import ChatService
-from localllm.types import Finished, Queued, TextDelta, Usage
-
-encode = msgspec.json.encode
+from localllm.types import Finished, TextDelta
 
 
 class Completions:
@@ -37,48 +34,43 @@ class Completions:
         model = body.model or await default_model(self._service)
         heading = Heading.new("cmpl", model, body.tier(client))
         events = self._service.complete(text_request(body, client))
-        if body.stream:
-            begun = await begin(events, request.receive)
-            return EventStream(completion_chunks(begun, heading, choices=body.n, include_usage=body.wants_usage))
-        answer = await collect(events, body.n, request.receive)
-        return Response(encode(_whole(answer, heading, body)), media_type="application/json")
+        return await respond(request, body, events, _ChunkWriter(heading, body.n), partial(_whole, heading, body))
 
 
-async def completion_chunks(
-    events: Events, heading: Heading, *, choices: int, include_usage: bool
-) -> AsyncGenerator[bytes, None]:
-    """The stream: text, for each choice a chunk with its finish reason, usage when asked for, [DONE]; comments and
-    errors as in chat."""
-    offsets = [TextOffsets() for _ in range(choices)]
-    costs: dict[int, Usage] = {}
-    try:
-        async with aclosing(events):
-            async for item in events:
-                if isinstance(item, Queued):
-                    yield comment(f"queue position {item.position}")
-                elif isinstance(item, TextDelta):
-                    logprobs = offsets[item.choice].logprobs(item.logprobs) if item.logprobs else None
-                    yield _chunk(heading, [TextChoice(item.text, None, item.choice, logprobs)])
-                elif isinstance(item, Finished):
-                    costs[item.choice] = item.usage
-                    yield _chunk(heading, [TextChoice("", item.reason, item.choice)])
-        if include_usage:
-            yield _chunk(heading, [], UsageObject.of([costs[choice] for choice in range(choices)]))
-        yield DONE
-    except LocalLLMError as error:
-        yield event(encode_error(error_body(error)))
+class _ChunkWriter:
+    """Chunks that look like whole completions; the offsets of log probabilities go on from chunk to chunk."""
+
+    def __init__(self, heading: Heading, choices: int) -> None:
+        self._heading = heading
+        self._offsets = [TextOffsets() for _ in range(choices)]
+
+    def opening(self) -> Iterable[bytes]:
+        """Nothing."""
+        return ()
+
+    def delta(self, item: TextDelta) -> bytes:
+        """More text, with the log probabilities of its tokens."""
+        logprobs = self._offsets[item.choice].logprobs(item.logprobs) if item.logprobs else None
+        return self._chunk([TextChoice(item.text, None, item.choice, logprobs)])
+
+    def end(self, item: Finished) -> bytes:
+        """The finish reason."""
+        return self._chunk([TextChoice("", item.reason, item.choice)])
+
+    def usage(self, usage: UsageObject) -> bytes:
+        """The chunk without choices."""
+        return self._chunk([], usage)
+
+    def _chunk(self, choices: Sequence[TextChoice], usage: UsageObject | None = None) -> bytes:
+        return event(msgspec.json.encode(_completion(self._heading, choices, usage)))
 
 
-def _whole(answer: list[WholeChoice], heading: Heading, body: CompletionBody) -> TextCompletion:
+def _whole(heading: Heading, body: CompletionBody, answer: list[WholeChoice]) -> TextCompletion:
     choices = []
     for index, choice in enumerate(answer):
         logprobs = None if isinstance(body.logprobs, UnsetType) else TextOffsets().logprobs(choice.logprobs)
         choices.append(TextChoice(choice.text, choice.end.reason, index, logprobs))
     return _completion(heading, choices, UsageObject.of([choice.end.usage for choice in answer]))
-
-
-def _chunk(heading: Heading, choices: Sequence[TextChoice], usage: UsageObject | None = None) -> bytes:
-    return event(encode(_completion(heading, choices, usage)))
 
 
 def _completion(heading: Heading, choices: Sequence[TextChoice], usage: UsageObject | None) -> TextCompletion:

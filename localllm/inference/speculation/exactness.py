@@ -1,7 +1,7 @@
 """Whether checking guesses leaves the logits alone, to the bit.
 
 A greedy answer must not depend on how many tokens were guessed ahead. Some kernels add up differently for several
-rows than for one (weights that llama.cpp repacks, flash attention), which is enough to turn two tokens that are
+rows than for one (attention, most of all), which is enough to turn two tokens that are
 nearly as likely around: in a small model with quantized activations the last bits grow to a difference of 0.5.
 """
 

@@ -24,9 +24,8 @@ class Speculator:
     def __init__(self, drafter: Drafter, *, exact_tokens: int | None = None, is_always: bool = False) -> None:
         """`exact_tokens` as in RunnerInfo; `is_always`: also where an answer may come out differently."""
         self._drafter = drafter
-        self._exact_tokens = exact_tokens
+        self._exact_tokens = None if is_always else exact_tokens
         self.exact_length = LENGTHS[-1] if is_always else 0  # so many guesses are known to leave the logits alone
-        self._is_always = is_always
         self._untried = [] if is_always else list(EXACT_LENGTHS)
         self._costs = StepCosts()
         self._lengths: WeakKeyDictionary[Sequence, DraftLength] = WeakKeyDictionary()
@@ -50,18 +49,21 @@ class Speculator:
         if len(streams) > MOST_STREAMS:
             return
         for sequence in streams:
+            longest = self._longest(sequence)
+            if longest < 1:
+                continue
             length = self._lengths.setdefault(sequence, DraftLength(self._costs))
-            most = length.choose(min(self._longest(sequence), sequence.room_tokens - 1, room))
+            most = length.choose(min(longest, sequence.room_tokens - 1, room))
             sequence.draft = self._drafter.propose(sequence, most) if most > 0 else []
             room -= len(sequence.draft)
             self._tried.append((sequence, len(sequence.draft)))
 
-    def learn(self, streams: list[Sequence], seconds: float) -> None:
-        """After a step of these streams alone, guessing included."""
+    def learn(self, streams: int, seconds: float) -> None:
+        """After a step of so many streams and nothing else, guessing included."""
         for sequence, drafted in self._tried:
             if drafted:
                 self._lengths[sequence].learn(drafted, sequence.accepted)
-        if len(streams) == 1 and len(self._tried) == 1:
+        if streams == 1 and self._tried:
             self._costs.measured(self._tried[0][1], seconds)
 
     def _longest(self, sequence: Sequence) -> int:
@@ -70,7 +72,7 @@ class Speculator:
         sampling = sequence.job.sampling
         if sequence.job.constraint is not None:
             return 0
-        if self._is_always or (sampling.temperature > 0 and sampling.seed is None):
+        if sampling.temperature > 0 and sampling.seed is None:
             return LENGTHS[-1]
         room = LENGTHS[-1] if self._exact_tokens is None else self._exact_tokens - len(sequence.tokens)
         return min(self.exact_length, room)
