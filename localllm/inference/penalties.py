@@ -1,7 +1,7 @@
 """What is done to the logits before a token is chosen: penalties and biases."""
 
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +63,8 @@ class LogitAdjuster:
         self._presence = sampling.presence_penalty
         self._counts_tokens = bool(self._frequency or self._presence)
         self._seen: set[int] = set()
-        self._bias = _bias(sampling, tokenizer.vocab_size, tokenizer.end_tokens)
+        self._bias = _bias(sampling, tokenizer.vocab_size)
+        self._forbidden = sorted(tokenizer.end_tokens) if sampling.ignore_eos else []
         self._dry: DryPenalty | None = None
         if sampling.dry_multiplier and sampling.dry_penalty_last_n:
             self._dry = DryPenalty(sampling, tokenizer, prompt)
@@ -71,7 +72,12 @@ class LogitAdjuster:
     @property
     def is_idle(self) -> bool:
         """Whether `apply` would change nothing, now and later."""
-        return self._bias is None and self._repeat is None and self._dry is None
+        return self._bias is None and self._repeat is None and self._dry is None and not self._forbidden
+
+    def leaves(self, likeliest: int) -> bool:
+        """Whether `apply` would leave this token the likeliest: where all it does is to forbid other ones."""
+        is_forbidding = self._bias is None and self._repeat is None and self._dry is None
+        return is_forbidding and likeliest not in self._forbidden
 
     def apply(self, logits: Logits) -> Logits:
         """Adjusted logits; a new array, [vocab_size]."""
@@ -80,6 +86,8 @@ class LogitAdjuster:
             self._repeat.apply(adjusted)
         if self._bias is not None:
             adjusted += self._bias
+        if self._forbidden:
+            adjusted[self._forbidden] = -np.inf
         if self._dry is not None:
             self._dry.apply(adjusted)
         return adjusted
@@ -97,13 +105,11 @@ class LogitAdjuster:
                 self._bias[token] -= self._presence
 
 
-def _bias(sampling: Sampling, vocab_size: int, end_tokens: Iterable[int]) -> Logits | None:
+def _bias(sampling: Sampling, vocab_size: int) -> Logits | None:
     """What is added to the logits before anything was chosen; None where nothing ever will be."""
-    if not (sampling.logit_bias or sampling.ignore_eos or sampling.frequency_penalty or sampling.presence_penalty):
+    if not (sampling.logit_bias or sampling.frequency_penalty or sampling.presence_penalty):
         return None
     bias = np.zeros(vocab_size, np.float32)
     for token, amount in sampling.logit_bias.items():
         bias[token] = amount
-    if sampling.ignore_eos:
-        bias[list(end_tokens)] = -np.inf
     return bias

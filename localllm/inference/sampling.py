@@ -54,6 +54,7 @@ class Sampler:
         constraint: TokenConstraint | None = None,
     ) -> None:
         self._sampling = sampling
+        self._is_greedy = sampling.temperature == 0
         self._tokenizer = tokenizer
         self._constraint = constraint
         self._adjuster = LogitAdjuster(sampling, tokenizer, prompt)
@@ -72,16 +73,15 @@ class Sampler:
         Raises EngineError when they hold no number to choose by, InvalidRequest when nothing is left that the
         constraint lets through, or what the constraint raises.
         """
-        if not self._adjuster.is_idle:
-            logits = self._adjuster.apply(logits)
-        if self._constraint is not None:
-            logits = logits.copy() if self._adjuster.is_idle else logits
-            self._constraint.mask(logits)
         best = int(logits.argmax())  # a NaN wins, so this one look sees any
+        is_settled = self._adjuster.leaves(best) if self._is_greedy else self._adjuster.is_idle
+        if self._constraint is not None or not is_settled:
+            logits = self._adjusted(logits)
+            best = int(logits.argmax())
         peak = float(logits[best])
         if not np.isfinite(peak):
             raise self._no_choice(peak)
-        token = best if self._sampling.temperature == 0 else self._draw(logits, peak)
+        token = best if self._is_greedy else self._draw(logits, peak)
         self.take(token)
         return token
 
@@ -98,6 +98,14 @@ class Sampler:
         """The token's log probability and those of `sampling.logprobs` rivals, by the model's own `logits`
         [vocab_size]: before penalties, constraint, truncation and temperature. Changes nothing."""
         return token_logprob(logits, token, self._sampling.logprobs or 0, self._tokenizer)
+
+    def _adjusted(self, logits: Logits) -> Logits:
+        if not self._adjuster.is_idle:
+            logits = self._adjuster.apply(logits)
+        if self._constraint is not None:
+            logits = logits.copy() if self._adjuster.is_idle else logits
+            self._constraint.mask(logits)
+        return logits
 
     def _draw(self, logits: Logits, peak: float) -> int:
         ids: TokenIds | None = None  # None: all of them
