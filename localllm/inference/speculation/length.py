@@ -5,7 +5,7 @@ between weight formats and processors, and how often guesses are right differs b
 while answers run, and a length is chosen that gives the most tokens a second.
 """
 
-LENGTHS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48)
+LENGTHS = (0, 1, 3, 7, 15, 31, 47)  # and one row before them: kernels take 4 or 8 rows at once
 COST_SMOOTHING = 0.25
 SUCCESS_SMOOTHING = 0.15
 FIRST_SUCCESS = 0.7  # what is believed of a text before anything was tried
@@ -24,10 +24,12 @@ class StepCosts:
         self._seconds[length] = seconds if known is None else known + COST_SMOOTHING * (seconds - known)
 
     def of(self, length: int) -> float:
-        """Expected seconds. An unknown length is believed to cost what the next shorter known one does, so that it
-        is tried once it looks useful."""
-        shorter = [known for known in self._seconds if known <= length]
-        return self._seconds[max(shorter)] if shorter else 1.0
+        """Expected seconds. An unknown length is believed to cost more than the next shorter known one by the square
+        root of how many more rows it has: so it is tried once it looks useful, and the shorter ones first."""
+        shorter = max((known for known in self._seconds if known <= length), default=None)
+        if shorter is None:
+            return float((length + 1) ** 0.5)
+        return self._seconds[shorter] * float(((length + 1) / (shorter + 1)) ** 0.5)
 
     def forget(self) -> None:
         """Drop what was measured with guesses: it may have been a bad moment."""

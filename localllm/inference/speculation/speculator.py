@@ -6,7 +6,7 @@ from weakref import WeakKeyDictionary
 from localllm.inference.sequence import Sequence
 from localllm.inference.speculation.length import LENGTHS, DraftLength, StepCosts
 
-EXACT_LENGTHS = (48, 16, 4, 2)  # tried in this order: kernels change with the number of rows
+EXACT_LENGTHS = (47, 15, 3, 1)  # tried in this order: kernels change with the number of rows
 MOST_STREAMS = 3  # with more, decoding them together already uses what a guess would
 
 
