@@ -16,7 +16,7 @@ from localllm.inference.speculation.exactness import rows_are_exact
 from localllm.inference.speculation.speculator import Drafter, Speculator
 from localllm.inference.state_files import StateFiles
 from localllm.inference.timings import StepTimings
-from localllm.inference.turns import Turns
+from localllm.inference.turns import Turns, can_wait
 from localllm.types import AdapterUse, EngineInfo, Sampling
 
 SAMPLING_FIELDS = frozenset(Sampling.__struct_fields__)
@@ -225,6 +225,8 @@ class Batcher:
         self._batch.clear()
         streams = [sequence for sequence in turn if sequence.is_decoding]
         waiting = [sequence for sequence in turn if not sequence.is_decoding]
+        if waiting and can_wait(streams, waiting, self._pacer.seconds(sum(s.pending_tokens for s in waiting))):
+            streams = []
         share = max(1, self._batch.capacity // self.info.max_jobs)
         if self.speculator and not waiting:
             self.speculator.draft(streams, self._batch.capacity - share * len(streams))
@@ -238,9 +240,11 @@ class Batcher:
         for sequence in sorted(waiting, key=lambda s: (s.is_batch, s.job.id)):
             if sequence.is_batch and is_interactive:
                 left = min(left, self._pacer.budget(is_alone=False, is_for_batch=True))
+            if readers and left < sequence.pending_tokens:
+                break  # only the first is read in part, so that how the others are read does not depend on it
             count = min(left, sequence.pending_tokens)
-            if count == 0:
-                break
+            if sequence.pending_tokens - count == 1 < count:
+                count -= 1  # no row is left to be read alone
             self._add_rows(sequence, count, rows)
             readers.append(sequence)
             left -= count

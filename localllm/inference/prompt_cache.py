@@ -65,7 +65,8 @@ class PromptCache:
         if self._files is None:
             return 0
         can_trim = self._runner.info.can_rewind
-        stored = self._files.find(sequence.tokens[:-1], _scope_text(sequence.scope), can_trim=can_trim)
+        wanted = sequence.tokens[: sequence.reusable_tokens]
+        stored = self._files.find(wanted, _scope_text(sequence.scope), can_trim=can_trim)
         if stored is None or stored.tokens - placement.tokens < LOAD_WORTH_TOKENS:
             return 0
         state = self._files.load(stored)

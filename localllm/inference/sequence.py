@@ -14,6 +14,7 @@ from localllm.types import AdapterUse, FinishReason, Usage
 Scope = tuple[str, tuple[AdapterUse, ...]]  # KV is shared only between jobs of the same one
 
 READ_TOKENS = 32  # more tokens than this to decode at once count as reading, whoever wrote them
+FRESH_TOKENS = 2  # of the end of a prompt are always read: kernels round a lone row otherwise than one among others
 
 
 class Sequence:
@@ -53,6 +54,11 @@ class Sequence:
     def pending_tokens(self) -> int:
         """Tokens not yet in KV: the rest of the prompt, or the last token of the answer and what a grammar forced."""
         return len(self.tokens) - self.position
+
+    @property
+    def reusable_tokens(self) -> int:
+        """So many of its first tokens may come from a cache."""
+        return max(0, len(self.tokens) - FRESH_TOKENS)
 
     @property
     def is_decoding(self) -> bool:

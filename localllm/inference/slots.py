@@ -56,7 +56,7 @@ class SlotTable:
         return self._running.count(None)
 
     def shared(self, sequence: Sequence) -> Shared:
-        """What is known of a sequence's tokens. At least one token is always left to decode.
+        """What is known of a sequence's tokens.
 
         A job only counts on what jobs of its own rank or a higher one are going to read.
         """
@@ -64,7 +64,7 @@ class SlotTable:
         coming = 0
         tree = self._trees.get(sequence.scope)
         for match in tree.longest(sequence.tokens) if tree else ():
-            tokens = min(match.tokens, len(sequence.tokens) - 1)
+            tokens = min(match.tokens, sequence.reusable_tokens)
             holder = self._running[match.holder]
             ready[match.holder] = tokens if holder is None else min(tokens, holder.position)
             if holder is not None and (sequence.is_batch or not holder.is_batch):

@@ -4,6 +4,7 @@ from localllm.inference.sequence import Sequence
 from localllm.types import AdapterUse
 
 BATCH_TURN = 4  # every so many steps batch jobs go along with the interactive ones
+HOLD_SECONDS = 3.0  # answers that have just begun wait no longer than this for the prompts that came with theirs
 
 
 class Turns:
@@ -26,3 +27,13 @@ class Turns:
             self._last = groups[at % len(groups)]
             chosen = [sequence for sequence in chosen if sequence.job.adapters == self._last]
         return chosen
+
+
+def can_wait(streams: list[Sequence], prompts: list[Sequence], seconds: float) -> bool:
+    """Whether the answers wait while the prompts are read, which takes `seconds`.
+
+    They do where all came at about the same time, so that no answer has more than its first token: they then go on
+    side by side, instead of a few now and a few later. Nobody waits for a batch job.
+    """
+    is_for_batch = any(prompt.is_batch for prompt in prompts) and not all(stream.is_batch for stream in streams)
+    return not is_for_batch and seconds <= HOLD_SECONDS and all(stream.answer_tokens <= 1 for stream in streams)

@@ -1,6 +1,7 @@
 """The batcher under random schedules: whatever comes and goes, every answer is the one it would be alone."""
 
 import random
+import string
 from collections.abc import Generator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from localllm.engines.plan import LoadPlan
 from localllm.engines.registry import load_runner
 from localllm.errors import LocalLLMError, QueueFull
 from localllm.inference.batcher import Batcher
-from localllm.inference.sequence import Sequence
+from localllm.inference.sequence import FRESH_TOKENS, Sequence
 from localllm.inference.speculation.lookup import PromptLookup
 from localllm.inference.state_files import StateFiles
 from localllm.types import Client, Priority, Sampling
@@ -111,8 +112,9 @@ def test_random_schedules(engine: Batcher, seed: int) -> None:
 def test_a_long_prompt_does_not_stall_a_stream() -> None:
     batcher = Batcher(EchoRunner(LoadPlan(engine="echo", path="", max_jobs=2)))
     batcher.start(Job(id=1, tokens=tokens(batcher, "a" * 200), sampling=Sampling()))
-    while not any(delta.text for delta in batcher.step()):
-        pass
+    said = 0
+    while said < 2:  # what has only just begun may wait
+        said += sum(bool(delta.text) for delta in batcher.step())
     batcher.start(Job(id=2, tokens=tokens(batcher, "b" * 3000), sampling=Sampling(max_tokens=1)))
     between = 0
     while True:
@@ -123,6 +125,18 @@ def test_a_long_prompt_does_not_stall_a_stream() -> None:
     assert between > 3000 / 64 - 2  # one token of the stream for each piece of the prompt
 
 
+@pytest.mark.parametrize("priority", ["interactive", "batch"])
+def test_answers_that_begin_together_go_on_together_and_wait_for_no_batch_job(priority: Priority) -> None:
+    batcher = Batcher(EchoRunner(LoadPlan(engine="echo", path="", max_jobs=3)))
+    for job_id in (1, 2, 3):
+        text = string.ascii_letters[job_id] * 100
+        client = Client("", "interactive" if job_id == 1 else priority)
+        batcher.start(Job(id=job_id, tokens=tokens(batcher, text), sampling=Sampling(), client=client))
+    order = [delta.job_id for _ in range(40) for delta in batcher.step() if delta.text]
+    begun = order.index(3)  # by then all have
+    assert order[:begun].count(1) == 1 if priority == "interactive" else order[:begun].count(1) > 4
+
+
 def test_progress_of_a_long_prompt_is_told() -> None:
     batcher = Batcher(EchoRunner(LoadPlan(engine="echo", path="", max_jobs=1)))
     batcher.start(Job(id=1, tokens=tokens(batcher, "b" * 200), sampling=Sampling(max_tokens=1)))
@@ -130,6 +144,32 @@ def test_progress_of_a_long_prompt_is_told() -> None:
     while batcher.is_busy:
         told += [(delta.prompt_done, delta.prompt_total) for delta in batcher.step() if delta.prompt_done]
     assert told == [(64, 201), (128, 201), (192, 201)]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "read"),
+    [
+        ([65], [[63], [2]]),  # 64 at a time, and no row alone
+        ([200, 20], [[64], [64], [64], [8, 20]]),
+        ([60, 10, 4], [[60], [10, 4]]),  # only the first in line is read in part
+        ([1, 1, 62], [[1, 1, 62]]),
+    ],
+)
+def test_how_prompts_are_cut_into_pieces(lengths: list[int], read: list[list[int]]) -> None:
+    pieces: list[list[int]] = []
+
+    class Watched(EchoRunner):
+        def decode(self, batch: Batch) -> Logits:
+            slots = batch.slots[: batch.size]
+            pieces.append([int((slots == slot).sum()) for slot in dict.fromkeys(slots.tolist())])
+            return super().decode(batch)
+
+    batcher = Batcher(Watched(LoadPlan(engine="echo", path="", max_jobs=3)))
+    for job_id, length in enumerate(lengths):
+        prompt = (job_id + 65,) * length
+        batcher.start(Job(id=job_id, tokens=prompt, sampling=Sampling(max_tokens=1)))
+    drain(batcher)
+    assert pieces == read
 
 
 def test_jobs_get_slots_in_order_of_arrival() -> None:
@@ -212,7 +252,7 @@ def test_scopes_read_for_themselves() -> None:
         start(batcher, job_id, "s" * 300, client=Client(scope), max_tokens=1)
         usage = drain(batcher)[job_id].usage
         assert usage is not None
-        assert usage.cached_tokens == (300 if job_id == 2 else 0)
+        assert usage.cached_tokens == (301 - FRESH_TOKENS if job_id == 2 else 0)
 
 
 BATCH: Priority = "batch"

@@ -6,7 +6,7 @@ from array import array
 from localllm.engines.echo import EchoTokenizer
 from localllm.engines.job import Job
 from localllm.inference.packing import Move
-from localllm.inference.sequence import Sequence
+from localllm.inference.sequence import FRESH_TOKENS, Sequence
 from localllm.inference.slots import COPY_WORTH_TOKENS, Placement, SlotTable
 from localllm.types import AdapterUse, Client, Sampling
 
@@ -51,14 +51,15 @@ def test_a_lone_chat_goes_back_to_its_own_slot() -> None:
     first, second = occupy(table, [1, 1, 1, 1]), occupy(table, [2, 2, 2, 2])
     table.release(first)
     table.release(second)
-    assert place(table, [2, 2, 2, 2, 5]) == Placement(1, 1, 4)
-    assert place(table, [1, 1, 1, 1, 5]) == Placement(0, 0, 4)
+    assert place(table, [2, 2, 2, 2, 5, 5]) == Placement(1, 1, 4)
+    assert place(table, [1, 1, 1, 1, 5, 5]) == Placement(0, 0, 4)
 
 
-def test_one_token_is_always_left_to_decode() -> None:
+def test_the_last_tokens_are_always_read() -> None:
     table = SlotTable(2)
-    table.release(occupy(table, [1, 2, 3]))
-    assert place(table, [1, 2, 3]) == Placement(0, 0, 2)
+    table.release(occupy(table, [1, 2, 3, 4]))
+    assert place(table, [1, 2, 3, 4]) == Placement(0, 0, 4 - FRESH_TOKENS)
+    assert place(table, [1]) == Placement(1, 1, 0)
 
 
 def test_a_new_prompt_spares_the_slot_of_another_chat() -> None:
@@ -84,43 +85,43 @@ def test_a_long_prefix_elsewhere_is_copied_next_to_the_running_ones() -> None:
     far = occupy(table, shared)
     for done in (running[1], running[2], far):
         table.release(done)
-    assert place(table, [*shared, 5]) == Placement(1, 3, len(shared))  # slot 0 runs, so slot 1 is next to it
+    assert place(table, [*shared, 5, 5]) == Placement(1, 3, len(shared))  # slot 0 runs, so slot 1 is next to it
 
 
 def test_a_running_job_shares_its_prefix() -> None:
     table = SlotTable(3)
     shared = list(range(COPY_WORTH_TOKENS + 1))
     occupy(table, [*shared, 1])
-    assert place(table, [*shared, 2]) == Placement(1, 0, len(shared))
+    assert place(table, [*shared, 2, 2]) == Placement(1, 0, len(shared))
 
 
 def test_what_a_running_job_has_yet_to_read_is_coming() -> None:
     table, shared = SlotTable(3), list(range(100))
     reader = occupy(table, [*shared, 1], is_read=False)
-    found = table.shared(sequence([*shared, 2]))
+    found = table.shared(sequence([*shared, 2, 2]))
     assert (found.most, found.coming) == (0, 100)
     reader.position = 60
-    found = table.shared(sequence([*shared, 2]))
+    found = table.shared(sequence([*shared, 2, 2]))
     assert (found.most, found.coming) == (60, 100)
 
 
 def test_nobody_waits_for_a_job_of_lower_rank() -> None:
     table, shared = SlotTable(3), list(range(100))
     occupy(table, [*shared, 1], is_read=False, client=Client("", "batch"))
-    assert table.shared(sequence([*shared, 2])).coming == 0
-    assert table.shared(sequence([*shared, 2], Client("", "batch"))).coming == 100
+    assert table.shared(sequence([*shared, 2, 2])).coming == 0
+    assert table.shared(sequence([*shared, 2, 2], Client("", "batch"))).coming == 100
 
 
 def test_scopes_share_nothing() -> None:
     table, tokens = SlotTable(3), [1, 2, 3, 4, 5]
     table.release(occupy(table, tokens, client=Client("a")))
-    assert table.shared(sequence([*tokens, 6], Client("a"))).most == 5
+    assert table.shared(sequence([*tokens, 6, 6], Client("a"))).most == 5
     assert table.shared(sequence([*tokens, 6], Client("b"))).most == 0
     assert table.shared(sequence([*tokens, 6], Client("a"), (AdapterUse("x"),))).most == 0
     other = occupy(table, tokens, client=Client("b"))
     assert other.slot != 0  # an empty one is taken first
     table.release(other)
-    assert table.shared(sequence(tokens, Client("b"))).ready == {other.slot: 4}
+    assert table.shared(sequence(tokens, Client("b"))).ready == {other.slot: 5 - FRESH_TOKENS}
 
 
 def test_a_move_takes_tokens_along_and_can_swap() -> None:
@@ -136,7 +137,7 @@ def test_a_move_takes_tokens_along_and_can_swap() -> None:
     assert mover.slot == move.target
     assert table.running(move.target) is mover
     assert list(table.kept(move.source)) == kept
-    assert table.shared(sequence(kept)).ready == {move.source: 4}
+    assert table.shared(sequence(kept)).ready == {move.source: 5 - FRESH_TOKENS}
     assert table.next_move() is None
 
 
