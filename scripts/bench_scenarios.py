@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import groupby
@@ -15,15 +16,27 @@ from msgspec import Struct
 
 from localllm.bench.client import Target
 from localllm.bench.scenario import Measured, Reading, Scenario, play_rounds
-from localllm.bench.scenarios import LOOKUP, LOOP_LEVELS, LOOP_WORDS, RESTART, SERVER_SCENARIOS, loop_name
+from localllm.bench.scenarios import (
+    LOOKUP,
+    LOOKUP_ALWAYS,
+    LOOP_LEVELS,
+    LOOP_WORDS,
+    RESTART,
+    SERVER_SCENARIOS,
+    loop_name,
+)
 from localllm.bench.verdict import measured_line
 from localllm.config import worker_environment
 from localllm.devices.cpu import usable_cores
 from localllm.errors import LocalLLMError
 from localllm.models.local import LocalModel
 
-WORDS = {scenario.name: scenario.words for scenario in (*SERVER_SCENARIOS, RESTART, LOOKUP)} | {"loop": LOOP_WORDS}
+WORDS = {scenario.name: scenario.words for scenario in (*SERVER_SCENARIOS, RESTART, LOOKUP, LOOKUP_ALWAYS)} | {
+    "loop": LOOP_WORDS
+}
 CACHE = ("--cache-bytes", str(4 * 2**30))
+LOOP_TIMES = 3  # as many rounds of it: they are short, and so noisy
+IDLE_SECONDS = 6.0  # in which our server finds out for how many rows guesses change nothing
 
 
 class Run(Struct, frozen=True, kw_only=True):
@@ -66,9 +79,13 @@ def play_all(run: Run, failed: Callable[[str], None]) -> Iterator[list[Measured]
     for _, group in groupby(chosen, key=lambda scenario: (scenario.slots, scenario.context)):
         scenarios = list(group)
         parts.append((", ".join(s.name for s in scenarios), partial(_servers, run, scenarios)))
-    for name, play in (("restart", _restart), ("lookup", _lookup), ("loop", _loop)):
-        if name in run.names:
-            parts.append((name, partial(play, run)))
+    others = {
+        RESTART.name: partial(_restart, run),
+        LOOKUP.name: partial(_lookup, run, LOOKUP, "exact"),
+        LOOKUP_ALWAYS.name: partial(_lookup, run, LOOKUP_ALWAYS, "always"),
+        "loop": partial(_loop, run),
+    }
+    parts += [(name, play) for name, play in others.items() if name in run.names]
     for name, play_part in parts:
         try:
             yield play_part()
@@ -101,14 +118,15 @@ def _restart(run: Run) -> list[Measured]:
     return results
 
 
-def _lookup(run: Run) -> list[Measured]:
-    plan = run.plan(LOOKUP)
+def _lookup(run: Run, scenario: Scenario, guessing: str) -> list[Measured]:
+    plan = run.plan(scenario)
     with (
         tempfile.TemporaryDirectory() as home,
-        running("lookup", partial(ours, options=("--guessing", "always")), plan, f"{home}/a") as guessing,
+        running("lookup", partial(ours, options=("--guessing", guessing)), plan, f"{home}/a") as guesses,
         running("no lookup", partial(ours, options=("--guessing", "off")), plan, f"{home}/b") as plain,
     ):
-        return run.play(LOOKUP, [guessing, plain])
+        time.sleep(IDLE_SECONDS)
+        return run.play(scenario, [guesses, plain])
 
 
 def _loop(run: Run) -> list[Measured]:
@@ -129,7 +147,7 @@ def _loop(run: Run) -> list[Measured]:
             (f"llama-batched-bench {fastest}", partial(theirs, fastest)),
         ]
         level = []
-        for number in range(run.rounds):
+        for number in range(run.rounds if run.is_quick else LOOP_TIMES * run.rounds):
             for name, rate in sides if number % 2 == 0 else sides[::-1]:
                 reading = Reading(values={"decode_rate": rate()})
                 level.append(Measured(scenario=loop_name(streams), target=name, round=number, reading=reading))

@@ -1,10 +1,10 @@
 """The scenarios, and what each is to show.
 
-`wanted` ratios are ours to the peer's: llama-server's; for `restart` the first start's; for `lookup` the server's
-that does not guess; for `loop` llama-batched-bench's.
+`wanted` ratios are ours to the peer's: llama-server's; for `restart` the first start's; for `lookup` and
+`lookup-always` the server's that does not guess; for `loop` llama-batched-bench's.
 """
 
-from localllm.bench.edits import code_edit
+from localllm.bench.edits import long_edit, short_edit
 from localllm.bench.reading import first_token, long_arrival, shared_prefix
 from localllm.bench.scenario import Goal, Scenario
 from localllm.bench.streams import after_burst, remains, single, sixteen
@@ -94,8 +94,15 @@ LOOKUP = Scenario(
     name="lookup",
     slots=4,
     context=2048,
-    play=code_edit,
-    goals=(Goal(work="code edit with lookup, decode", value="decode_rate", wanted=1.3),),
+    play=short_edit,
+    goals=(Goal(work="short code edit with lookup, decode", value="decode_rate", wanted=1.3),),
+)
+LOOKUP_ALWAYS = Scenario(
+    name="lookup-always",
+    slots=4,
+    context=2048,
+    play=long_edit,
+    goals=(Goal(work="long code edit with lookup, decode", value="decode_rate", wanted=1.3),),
 )
 LOOP_GOALS = {
     streams: Goal(work=f"loop in process, {streams} streams, decode", value="decode_rate", wanted=0.95)
@@ -109,7 +116,7 @@ LOOP_WORDS = (
 
 def goals_by_scenario() -> dict[str, tuple[Goal, ...]]:
     """Every figure there is to show, in the order to show them."""
-    by_name = {scenario.name: scenario.goals for scenario in (*SERVER_SCENARIOS, RESTART, LOOKUP)}
+    by_name = {scenario.name: scenario.goals for scenario in (*SERVER_SCENARIOS, RESTART, LOOKUP, LOOKUP_ALWAYS)}
     return by_name | {loop_name(streams): (goal,) for streams, goal in LOOP_GOALS.items()}
 
 

@@ -43,19 +43,27 @@ def rows_of(results: Sequence[Measured], goals: dict[str, tuple[Goal, ...]]) -> 
     return rows
 
 
-def texts_compared(results: Sequence[Measured]) -> tuple[int, int]:
-    """Of the texts that two targets gave to the same prompt, how many are the same, and how many there are."""
-    same = total = 0
+class Texts(Struct):
+    """Of the texts that two targets gave to the same prompts, how many are the same, and how many there are."""
+
+    same: int = 0
+    total: int = 0
+
+
+def texts_compared(results: Sequence[Measured]) -> dict[str, Texts]:
+    """By scenario; of those that have texts."""
+    compared: dict[str, Texts] = {}
     first: dict[tuple[str, int], Measured] = {}
     for result in results:
         other = first.setdefault((result.scenario, result.round), result)
         if other is not result and (result.reading.texts or other.reading.texts):
-            same += sum(a == b for a, b in zip(other.reading.texts, result.reading.texts, strict=False))
-            total += max(len(other.reading.texts), len(result.reading.texts))
-    return same, total
+            texts = compared.setdefault(result.scenario, Texts())
+            texts.same += sum(a == b for a, b in zip(other.reading.texts, result.reading.texts, strict=False))
+            texts.total += max(len(other.reading.texts), len(result.reading.texts))
+    return compared
 
 
-def verdict_table(rows: Iterable[Row], texts: tuple[int, int] = (0, 0)) -> Table:
+def verdict_table(rows: Iterable[Row], texts: dict[str, Texts]) -> Table:
     """WORK, OURS, PEER, RATIO and what is wanted; ROUNDS has the lowest and highest ratio of a round."""
     table = Table(box=None, pad_edge=False)
     for heading in ("WORK", "OURS", "PEER", "", "RATIO", "ROUNDS", "WANTED", "MET", "FAILED"):
@@ -73,10 +81,10 @@ def verdict_table(rows: Iterable[Row], texts: tuple[int, int] = (0, 0)) -> Table
             {True: "yes", False: "no", None: ""}[row.is_met],
             str(row.failures or ""),
         )
-    same, total = texts
-    if total:
-        met = "yes" if same == total else "no"
-        table.add_row("code edit with lookup, same texts", f"{same} of {total}", "", "", "", "", "all", met, "")
+    for scenario, compared in texts.items():
+        met = "yes" if compared.same == compared.total else "no"
+        same = f"{compared.same} of {compared.total}"
+        table.add_row(f"{scenario}, same texts", same, "", "", "", "", "all", met, "")
     return table
 
 

@@ -8,14 +8,14 @@ import pytest
 from localllm.bench.client import Sample, Target
 from localllm.bench.rates import decode_rate, gaps_within, quantile
 from localllm.bench.scenario import Goal, Measured, Reading, Scenario, play_rounds
-from localllm.bench.scenarios import LOOKUP, RESTART, SERVER_SCENARIOS, goals_by_scenario
+from localllm.bench.scenarios import LOOKUP, LOOKUP_ALWAYS, RESTART, SERVER_SCENARIOS, goals_by_scenario
 from localllm.bench.together import Request, together
 from localllm.bench.verdict import Row, measured_line, rows_of, texts_compared, verdict_table
 from tests.serving import running_server, running_service
 
 pytestmark = pytest.mark.anyio
 
-SCENARIOS = (*SERVER_SCENARIOS, RESTART, LOOKUP)
+SCENARIOS = (*SERVER_SCENARIOS, RESTART, LOOKUP, LOOKUP_ALWAYS)
 SPEED = Goal(work="speed", value="rate", wanted=1.5)
 DELAY = Goal(work="delay", value="wait_seconds", wanted=0.5, is_lower_better=True)
 
@@ -154,7 +154,7 @@ def test_the_table_has_a_line_for_each_figure_and_peer() -> None:
         ("speed", "30.0/s", "–", "two", "–", "–", "≥ 1.50", "no", "1"),
         ("delay", "100.0 ms", "100.0 ms", "one", "1.00", "1.00–1.00", "≤ 0.50", "no", ""),
         ("delay", "100.0 ms", "–", "two", "–", "–", "≤ 0.50", "no", "1"),
-        ("code edit with lookup, same texts", "3 of 4", "", "", "", "", "all", "no", ""),
+        ("s, same texts", "3 of 4", "", "", "", "", "all", "no", ""),
     ]
 
 
