@@ -236,7 +236,7 @@ class Batcher:
         stream_rows = self._batch.size
         left = min(self._pacer.budget(is_alone=not streams), self._batch.capacity - stream_rows)
         is_interactive = any(not sequence.is_batch for sequence in streams)
-        readers = []
+        readers: list[Sequence] = []
         for sequence in sorted(waiting, key=lambda s: (s.is_batch, s.job.id)):
             if sequence.is_batch and is_interactive:
                 left = min(left, self._pacer.budget(is_alone=False, is_for_batch=True))
