@@ -36,6 +36,7 @@ async def test_what_is_asked_reaches_the_service(http: httpx2.AsyncClient) -> No
 
 
 @pytest.mark.parametrize(("path", "body"), BODIES)
+@pytest.mark.slow
 async def test_a_random_model_keeps_to_a_form(
     http: httpx2.AsyncClient, tiny_model: Path, path: str, body: dict[str, object]
 ) -> None:

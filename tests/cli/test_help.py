@@ -32,6 +32,7 @@ def test_help_names_every_verb_and_shows_examples() -> None:
 
 
 @pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.slow
 def test_every_verb_explains_itself_with_examples(verb: str) -> None:
     result = localllm(verb, "--help")
     assert result.returncode == 0

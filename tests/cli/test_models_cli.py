@@ -116,6 +116,7 @@ def test_rm_for_scripts(home: Path, store: Store) -> None:
         (("pull",), 2, "model"),
     ],
 )
+@pytest.mark.slow
 def test_a_mistake_has_a_line_and_a_code(home: Path, arguments: tuple[str, ...], code: int, word: str) -> None:
     done = localllm(*arguments, home=home)
     assert done.returncode == code

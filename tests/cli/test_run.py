@@ -81,6 +81,7 @@ def test_stats_go_to_stderr() -> None:
         (("--model", "echo", "--context", "256", "x" * 300), 2, "context"),
     ],
 )
+@pytest.mark.slow
 def test_a_mistake_has_a_line_and_a_code(arguments: tuple[str, ...], code: int, word: str) -> None:
     result = run(*arguments)
     assert result.returncode == code

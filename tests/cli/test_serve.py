@@ -78,6 +78,7 @@ def test_each_client_has_a_key_and_the_worker_none() -> None:
         ((), {"LOCALLLM_KEYS": '{"a": {"key": "x"}, "b": {"key": "x"}}'}, "same key"),
     ],
 )
+@pytest.mark.slow
 def test_wrong_settings_are_refused_in_one_line(
     options: tuple[str, ...], environment: dict[str, str], words: str
 ) -> None:
@@ -108,6 +109,7 @@ def test_a_signal_lets_running_answers_end(name: str) -> None:
 
 
 @POSIX
+@pytest.mark.slow
 def test_no_worker_outlives_a_killed_server() -> None:
     with serving("--model", "echo:20") as server:
         worker = server.worker

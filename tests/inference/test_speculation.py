@@ -255,6 +255,7 @@ def test_a_draft_of_another_size_is_refused(tiny_model: Path) -> None:
 
 
 @pytest.mark.real_model
+@pytest.mark.slow
 def test_an_exact_guess_changes_no_greedy_answer_of_a_real_model(starter_model: LocalModel) -> None:
     """With flash attention, as servers run; within the length up to which rows are exact."""
     plan = LoadPlan(

@@ -64,6 +64,7 @@ def test_a_token_in_the_environment_is_not_sent_to_the_host_of_the_bytes(
         ("HF_ENDPOINT", "http://[", "cannot ask the hub"),
     ],
 )
+@pytest.mark.slow
 def test_settings_that_keep_us_from_the_hub_are_named(
     hub: Hub, card: Path, home: Path, store: Store, tmp_path: Path, setting: str, value: str, words: str
 ) -> None:

@@ -111,6 +111,7 @@ def test_ctrl_c_ends_pip_and_leaves_nothing(held: Child, store: Store, data: byt
 
 
 @POSIX
+@pytest.mark.slow
 def test_what_a_killed_process_left_is_cleared_by_the_next(
     held: Child, pip_offline: Path, store: Store, data: bytes, tmp_path: Path
 ) -> None:

@@ -30,6 +30,7 @@ async def test_the_newest_text_is_followed() -> None:
         await user.until(lambda: "the end" in user.text and is_at_end(user))
 
 
+@pytest.mark.slow
 async def test_who_scrolls_away_is_left_alone_until_the_end_is_asked_for() -> None:
     service, gate = halves()
     async with driving(service) as user:
@@ -68,6 +69,7 @@ async def test_scrolling_where_there_is_nothing_to_scroll_changes_nothing() -> N
         await user.until(lambda: "the end" in user.text and is_at_end(user))
 
 
+@pytest.mark.slow
 async def test_the_wheel_scrolls_away_too() -> None:
     service, gate = halves()
     async with driving(service) as user:

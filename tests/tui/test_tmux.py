@@ -39,6 +39,7 @@ def test_a_whole_visit(tmp_path: Path) -> None:
         assert not [process for process in running if process.is_running() and process.name() != "cat"]
 
 
+@pytest.mark.slow
 def test_a_terminal_that_closes_leaves_no_process(tmp_path: Path) -> None:
     with terminal([*CHAT, "--model", "echo:50"], tmp_path) as pane:
         pane.shows("context 0/4.1k")

@@ -37,6 +37,7 @@ async def test_a_question_is_answered_and_quitting_ends_the_worker() -> None:
 
 
 @POSIX
+@pytest.mark.slow
 async def test_a_killed_worker_is_a_line_and_retry_brings_another() -> None:
     before = children()
     async with running_service("echo:20") as service, driving(service) as user:

@@ -238,6 +238,7 @@ asyncio.run(main())
 
 
 @POSIX
+@pytest.mark.slow
 def test_no_orphan_when_the_parent_is_killed() -> None:
     with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
