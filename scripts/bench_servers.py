@@ -56,8 +56,9 @@ Command = Callable[[ServerPlan, int], list[str]]
 
 
 def ours(plan: ServerPlan, port: int, options: Sequence[str] = ()) -> list[str]:
-    """`localllm serve`, of this checkout."""
-    numbers = f"--port {port} --context {plan.context} --parallel {plan.slots}".split()
+    """`localllm serve`, of this checkout. It keeps nothing on disk unless the options say so: it would write when it
+    is idle, which is when a peer is measured."""
+    numbers = f"--port {port} --context {plan.context} --parallel {plan.slots} --cache-bytes 0".split()
     threads = ["--threads", str(plan.threads)] if plan.threads else []
     return [*(sys.executable, "-m", "localllm", "serve", "--model", plan.model.path), *numbers, *threads, *options]
 
