@@ -214,7 +214,7 @@ def test_ctrl_c_keeps_what_has_come_and_the_next_pull_asks_for_the_rest(home: Pa
     assert "Traceback" not in said
     assert "from the Hugging Face repository" in said
     left = part.stat().st_size
-    assert left == 10 * CHUNK_BYTES
+    assert 9 * CHUNK_BYTES <= left <= 10 * CHUNK_BYTES
     hub.faults.hold_after, hub.faults.get_status = None, 503
     assert localllm("pull", STARTER, home=home, HF_ENDPOINT=hub.url).returncode == 4
     assert [asked.range for asked in hub.gets()] == [None, f"bytes={left}-"]
