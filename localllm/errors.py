@@ -10,6 +10,7 @@ LocalLLMError
 │   ├── ModelNotFound       no such model, or it is not on this disk
 │   ├── DownloadFailed      no source could deliver it
 │   ├── IntegrityError      bytes that do not match their digest; a damaged store entry
+│   ├── NoRoom              it does not fit, on the disk or in memory
 │   └── LoadFailed          the engine refused the file
 ├── EngineError             the engine failed while it worked
 │   ├── WorkerDied          its process ended; the next request starts a new one
@@ -89,6 +90,12 @@ class IntegrityError(ModelError):
     """Bytes that do not match their digest, or a damaged store entry."""
 
     code = "integrity_error"
+
+
+class NoRoom(ModelError):
+    """It does not fit, on the disk or in memory; the message says what would."""
+
+    code = "no_room"
 
 
 class LoadFailed(ModelError):
