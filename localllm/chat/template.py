@@ -27,7 +27,7 @@ class ChatTemplate:
         environment.globals.update(raise_exception=_raise, strftime_now=_strftime_now, bos_token=bos, eos_token=eos)
         try:
             self._template = environment.from_string(source)
-        except (JinjaError, RecursionError) as error:
+        except (JinjaError, RecursionError, ValueError) as error:
             raise TemplateError(f"the model's chat template is broken: {error}") from error
 
     def render(self, messages: Sequence[Message]) -> str:

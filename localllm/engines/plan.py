@@ -21,6 +21,7 @@ class LoadPlan(Struct, frozen=True, kw_only=True):
 
     engine: str
     path: str
+    parts: tuple[str, ...] = ()  # of a model in several files: all of them in order; `path` is the first
     identity: str = ""  # tells this model's bytes from any others; empty: unknown, and no KV of it goes to disk
     context_tokens: int | None = None
     max_jobs: int | None = None

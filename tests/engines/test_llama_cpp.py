@@ -70,7 +70,7 @@ def test_a_damaged_file_is_refused_with_a_reason(tiny_model: Path, tmp_path: Pat
     data = {"empty": b"", "truncated": tiny_model.read_bytes()[:200_000], "text": b"hello" * 100}.get(damage)
     if data is not None:
         path.write_bytes(data)
-    with pytest.raises(LoadFailed, match=r"cannot load .*bad\.gguf"):
+    with pytest.raises(LoadFailed, match=r"bad\.gguf"):
         load_runner(plan(path), lambda _: None)
 
 

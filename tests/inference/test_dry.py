@@ -19,7 +19,7 @@ from tests.inference.native_samplers import logits_after, owned
 
 @pytest.fixture(scope="module")
 def model(tiny_model: Path) -> Generator[Handle, None, None]:
-    handle = load_model(str(tiny_model), lambda _: None)
+    handle = load_model([str(tiny_model)], lambda _: None)
     yield handle
     lib.llama_model_free(handle)
 

@@ -1,11 +1,14 @@
 """LoRA adapters of a loaded model (Hu et al. 2021), which can be switched between two decodes."""
 
 import ctypes
+import os
+from pathlib import Path
 
 import llama_cpp as lib
 
 from localllm.engines.llama_cpp import native
 from localllm.errors import EngineError, LoadFailed
+from localllm.models.gguf.header import read_header
 from localllm.types import AdapterUse
 
 
@@ -42,8 +45,12 @@ class LlamaAdapters:
 
 
 def _load(model: native.Handle, name: str, path: str) -> native.Handle:
+    try:
+        read_header(Path(path))  # the library may end the process over a bad one
+    except LoadFailed as error:
+        raise LoadFailed(f"cannot load the adapter {name} from {error.message}") from error
     native.forget_log()
-    handle = lib.llama_adapter_lora_init(model, path.encode())
+    handle = lib.llama_adapter_lora_init(model, os.fsencode(path))
     if not handle:
         reason = native.recent_log() or "it gives no reason"
         raise LoadFailed(f"llama.cpp cannot load the adapter {name} from {path}: {reason}")

@@ -1,13 +1,17 @@
 """The native library: loading, its log, and model metadata. The only importer of llama_cpp."""
 
 import ctypes
+import os
 from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import llama_cpp as lib
 
 from localllm.engines.base import OnProgress
 from localllm.errors import LoadFailed
+from localllm.models.gguf.header import read_header
 
 _LOG_WARNING = 3  # ggml_log_level: 1 debug, 2 info, 3 warning, 4 error, 5 continues the line before
 _recent_log: deque[str] = deque(maxlen=40)
@@ -52,8 +56,11 @@ def recent_log() -> str:
     return " ".join("".join(_recent_log).split())[-600:]
 
 
-def load_model(path: str, on_progress: OnProgress) -> Handle:
-    """A model handle. Raises LoadFailed with the library's own words."""
+def load_model(paths: Sequence[str], on_progress: OnProgress) -> Handle:
+    """A model handle, from one file or from all parts in order. Raises LoadFailed, in the library's words or our own:
+    headers are checked here first, since the library may end the process over a bad one."""
+    for path in paths:
+        read_header(Path(path))
     params = lib.llama_model_default_params()
 
     @lib.llama_progress_callback  # type: ignore[untyped-decorator]
@@ -63,9 +70,10 @@ def load_model(path: str, on_progress: OnProgress) -> Handle:
 
     params.progress_callback = report
     forget_log()
-    model = lib.llama_model_load_from_file(path.encode(), params)
+    names = (ctypes.c_char_p * len(paths))(*(os.fsencode(path) for path in paths))
+    model = lib.llama_model_load_from_splits(names, len(paths), params)
     if not model:
-        raise LoadFailed(f"llama.cpp cannot load {path}: {recent_log() or 'it gives no reason'}")
+        raise LoadFailed(f"llama.cpp cannot load {paths[0]}: {recent_log() or 'it gives no reason'}")
     return model
 
 
