@@ -1,0 +1,204 @@
+"""Whether a model will fit this machine and about how fast it will answer, with reasons; nothing is loaded for it."""
+
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from localllm.devices.fit import CONTEXT_STEP, MIN_CONTEXT, fit_kv
+from localllm.devices.footprint import Footprint, ModelShape, footprint, kv_bytes_per_token, overhead_bytes
+from localllm.errors import LoadFailed
+
+# Bytes of weights that decoding read in a second, to what `bandwidth.py`'s way of reading gave: one thread each, by CPU
+# time, since the machine was busy (AMD EPYC, AVX2). The starter model: Q4_1 0.41, Q4_0 0.48, Q8_0 0.59. Models of zeros
+# with 0.3 billion parameters: Q4_K 0.48, Q8_0 0.71; with 1.1 billion: Q4_K 0.56, Q6_K 0.61, F16 0.88.
+EFFICIENCY = 0.5
+TYPICAL_TOKENS = 1024  # of context behind the token whose speed is stated
+FOUR_BITS = 4.85 / 8  # bytes a weight in llama.cpp's Q4_K_M
+WEIGHTS_SHARE = 0.8  # of what is free beside the program; KV and buffers need the rest
+TIGHT = 0.9  # of what is free
+
+SpeedClass = Literal["instant", "fast", "reading", "slow", "crawling"]
+# Tokens a second. People read 200 to 300 words a minute: about 5 tokens a second.
+SPEED_CLASSES: tuple[tuple[float, SpeedClass], ...] = (
+    (50.0, "instant"),
+    (15.0, "fast"),
+    (5.0, "reading"),
+    (1.0, "slow"),
+    (0.0, "crawling"),
+)
+
+
+class Forecast(Struct, frozen=True, kw_only=True):
+    """What to expect. Where it does not fit, context and jobs are what was asked for, or else the least there is."""
+
+    fits: bool
+    context_tokens: int
+    jobs: int
+    footprint: Footprint
+    tokens_per_second: float  # of one stream; right within a factor of two or so
+    speed_class: SpeedClass
+    reasons: tuple[str, ...]
+
+
+def forecast(
+    shape: ModelShape,
+    *,
+    available_bytes: int,
+    context: int | None,
+    jobs: int | None,
+    bandwidth: float,
+    flash_attention: bool | None = None,
+) -> Forecast:
+    """Choose context and jobs like the runner does, where they are None, and say what comes of it.
+
+    `available_bytes` is what is free before the model is loaded, `bandwidth` bytes a second (`memory_bandwidth`).
+    Raises nothing: what is impossible has `fits` false and reasons.
+    """
+    tokens, count, refusal = _choice(shape, available_bytes, context, jobs)
+    need = _need(shape, tokens, count, flash_attention)
+    rate = decode_rate(shape, context_tokens=tokens, bandwidth=bandwidth)
+    fits = not refusal and need.total_bytes <= available_bytes
+    if context is not None and context > shape.context_tokens:
+        reasons = [refusal]
+    elif fits:
+        reasons = [
+            *_memory_words(need, available_bytes),
+            _context_words(shape, tokens, count, is_chosen=context is None),
+            _speed_words(shape, tokens, bandwidth, rate),
+        ]
+    else:
+        needed = f"it takes {_size(need.total_bytes)} with {count} × {tokens} tokens of context ({_parts(need)})"
+        remedy = _remedy(shape, available_bytes, count, flash_attention)
+        reasons = [f"{needed}; {_size(available_bytes)} are free", *remedy]
+    return Forecast(
+        fits=fits,
+        context_tokens=tokens,
+        jobs=count,
+        footprint=need,
+        tokens_per_second=rate,
+        speed_class=speed_class(rate),
+        reasons=tuple(reasons),
+    )
+
+
+def bytes_read_per_token(shape: ModelShape, *, context_tokens: int) -> int:
+    """Weights and KV that decoding one token reads: of a mixture of experts only those used, of embeddings that are
+    not the output matrix too next to nothing, and the KV of a typical context."""
+    weights = shape.weights_bytes - shape.lookup_bytes
+    if shape.experts:
+        idle = shape.experts - min(shape.experts, shape.experts_used)
+        weights -= _expert_bytes(shape) * idle // shape.experts
+    return max(0, weights) + kv_bytes_per_token(shape) * min(context_tokens, TYPICAL_TOKENS)
+
+
+def decode_rate(shape: ModelShape, *, context_tokens: int, bandwidth: float) -> float:
+    """Tokens a second of one stream, roughly."""
+    return bandwidth * EFFICIENCY / max(1, bytes_read_per_token(shape, context_tokens=context_tokens))
+
+
+def speed_class(tokens_per_second: float) -> SpeedClass:
+    """instant: an answer stands there at once; fast: faster than one reads; reading: as fast as; slow: slower;
+    crawling: something to leave running."""
+    return next(name for least, name in SPEED_CLASSES if tokens_per_second >= least)
+
+
+def largest_context(
+    shape: ModelShape, *, available_bytes: int, jobs: int, flash_attention: bool | None = None
+) -> int | None:
+    """The most tokens for each of `jobs` that fit, in whole steps but no more than trained; None where none do."""
+    low, high = 0, -(-shape.context_tokens // CONTEXT_STEP)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if _need(shape, middle * CONTEXT_STEP, jobs, flash_attention).total_bytes <= available_bytes:
+            low = middle
+        else:
+            high = middle - 1
+    return min(low * CONTEXT_STEP, shape.context_tokens) if low else None
+
+
+def largest_weights_bytes(shape: ModelShape, available_bytes: int) -> int:
+    """About the largest model, by its weights, for so much memory."""
+    return max(0, int((available_bytes - overhead_bytes(shape)) * WEIGHTS_SHARE))
+
+
+def _choice(shape: ModelShape, available_bytes: int, context: int | None, jobs: int | None) -> tuple[int, int, str]:
+    """Context, jobs, and why they cannot be."""
+    room = available_bytes - shape.weights_bytes - overhead_bytes(shape)
+    try:
+        fit = fit_kv(
+            bytes_per_token=kv_bytes_per_token(shape),
+            trained_tokens=shape.context_tokens,
+            available_bytes=max(0, room),
+            context=context,
+            jobs=jobs,
+        )
+    except LoadFailed as error:
+        return context or min(MIN_CONTEXT, shape.context_tokens), jobs or 1, error.message
+    return fit.context_tokens, fit.jobs, ""
+
+
+def _need(shape: ModelShape, tokens: int, jobs: int, flash_attention: bool | None) -> Footprint:
+    flash = jobs > 1 if flash_attention is None else flash_attention  # as the runner chooses on a CPU
+    return footprint(shape, context_tokens=tokens, jobs=jobs, flash_attention=flash)
+
+
+def _expert_bytes(shape: ModelShape) -> int:
+    """What the header says, or else by the widths: gate, up and down of every expert."""
+    if shape.expert_bytes or not shape.parameters:
+        return shape.expert_bytes
+    values = 3 * shape.embedding_width * shape.feed_forward_width * shape.experts * shape.layers
+    return int(shape.weights_bytes * min(1.0, values / shape.parameters))
+
+
+def _memory_words(need: Footprint, available_bytes: int) -> list[str]:
+    words = [f"it takes {_size(need.total_bytes)} of {_size(available_bytes)} free: {_parts(need)}"]
+    if need.total_bytes > TIGHT * available_bytes:
+        words.append("that is nearly all: what other programs take meanwhile may be missing")
+    return words
+
+
+def _context_words(shape: ModelShape, tokens: int, jobs: int, *, is_chosen: bool) -> str:
+    words = f"{tokens} tokens of context for each of {jobs} answers at once"
+    if jobs == 1:
+        words = f"{tokens} tokens of context, one answer at a time"
+    if is_chosen and tokens < shape.context_tokens:
+        words += f"; it was trained for {shape.context_tokens}, --context asks for more"
+    return words
+
+
+def _remedy(shape: ModelShape, available_bytes: int, jobs: int, flash_attention: bool | None) -> list[str]:
+    """What would fit instead: less context, fewer jobs, the same model in 4 bits, or another model."""
+    for count in dict.fromkeys((jobs, 1)):
+        tokens = largest_context(shape, available_bytes=available_bytes, jobs=count, flash_attention=flash_attention)
+        if tokens:
+            return [f"what fits: --context {tokens} --parallel {count}, or less"]
+    remedies = []
+    small = msgspec.structs.replace(shape, weights_bytes=int(shape.parameters * FOUR_BITS))
+    if 0 < small.weights_bytes < TIGHT * shape.weights_bytes and largest_context(
+        small, available_bytes=available_bytes, jobs=1, flash_attention=flash_attention
+    ):
+        remedies.append(f"what fits: this model in 4 bits (Q4_K_M), about {_size(small.weights_bytes)}")
+    most = largest_weights_bytes(shape, available_bytes)
+    if not most:
+        return [*remedies, "no model fits so little memory; close other programs"]
+    billions = most / FOUR_BITS / 1e9
+    return [*remedies, f"what fits: a model of up to {_size(most)}, {billions:.2g} billion parameters in 4 bits or so"]
+
+
+def _speed_words(shape: ModelShape, tokens: int, bandwidth: float, rate: float) -> str:
+    read = _size(bytes_read_per_token(shape, context_tokens=tokens))
+    number = f"{rate:.0f}" if rate >= 10 else f"{rate:.1f}"
+    return f"about {number} tokens a second: each reads {read} of memory, which gives {bandwidth / 1e9:.0f} GB a second"
+
+
+def _parts(need: Footprint) -> str:
+    return (
+        f"weights {_size(need.weights_bytes)}, KV {_size(need.kv_bytes)}, "
+        f"buffers {_size(need.compute_bytes)}, program {_size(need.overhead_bytes)}"
+    )
+
+
+def _size(count: int) -> str:
+    """Bytes in words."""
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
