@@ -5,7 +5,6 @@ import re
 from localllm.errors import IntegrityError
 
 HEX_PATTERN = r"\A[0-9a-f]{64}\Z"
-_MODEL_NAME = re.compile(r"([a-z0-9][a-z0-9._-]{0,63}):([a-z0-9][a-z0-9._-]{0,63})")
 _MAX_FILENAME_BYTES = 200
 _FORBIDDEN = set('<>:"/\\|?*')
 # With any extension, these open a device (Microsoft, "Naming Files, Paths, and Namespaces").
@@ -31,18 +30,13 @@ class Filename(str):
 
     def __new__(cls, text: str) -> "Filename":
         """Check and wrap."""
-        if not _is_plain(text):
+        if not is_plain(text):
             raise IntegrityError(f"not a plain file name: {text[:80]!r}")
         return super().__new__(cls, text)
 
 
-def is_model_name(text: str) -> bool:
-    """Whether `text` is family:tag, both of them fit to name a file."""
-    match = _MODEL_NAME.fullmatch(text)
-    return match is not None and all(_is_plain(part) for part in match.groups())
-
-
-def _is_plain(text: str) -> bool:
+def is_plain(text: str) -> bool:
+    """Whether `text` could name one file on every platform."""
     return (
         0 < len(text.encode("utf-8", "replace")) <= _MAX_FILENAME_BYTES
         and text.isprintable()
