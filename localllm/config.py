@@ -1,10 +1,11 @@
 """Settings: the config file, then the environment, then options. The only reader of the environment."""
 
 import os
+import sys
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 import platformdirs
@@ -18,6 +19,7 @@ DEFAULT_PORT = 11500
 
 Positive = Annotated[int, Meta(ge=1)]
 NonNegative = Annotated[int, Meta(ge=0)]
+Connections = Annotated[int, Meta(ge=1, le=16)]
 Port = Annotated[int, Meta(ge=0, le=65535)]
 
 
@@ -49,6 +51,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     lora: dict[str, str] = {}  # LoRA adapters that requests may use: path by name
     keys: dict[str, ClientKey] = {}  # more keys, each for a client of its own: by the client's name
     offline: bool = False  # make no connection to fetch anything
+    download_limit: NonNegative = 0  # bytes a second that downloads may take; 0: no limit
+    connections: Connections = 4  # that a download uses side by side
+    signatures: Literal["require", "warn", "off"] = "off"  # whether a model from the hub must be signed
+    signing_key: str = ""  # public key of who signed it: path to a PEM file
 
     @property
     def home_path(self) -> Path:
@@ -130,3 +136,48 @@ def download_environment(scratch: Path) -> dict[str, str]:
 def silence_hub_telemetry() -> None:
     """Ask huggingface_hub, before it is imported, to report nothing to its makers."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+
+class ForeignFolders(Struct, frozen=True, kw_only=True):
+    """Where other programs keep models on this machine, each the likeliest first. Few of these exist anywhere."""
+
+    ollama: tuple[Path, ...]  # each with manifests/ and blobs/
+    lm_studio: tuple[Path, ...]  # its homes, each with models/ and perhaps a settings.json
+    lm_studio_pointer: Path  # a file that names its home where the user moved it
+    hugging_face: Path  # the cache of the hub
+    llama_cpp: tuple[Path, ...]
+
+
+def foreign_folders(environment: Mapping[str, str] | None = None) -> ForeignFolders:
+    """The places of other programs, by the environment variables that each of them reads itself.
+
+    Ollama: docs/faq.mdx and the packages of Arch and NixOS. LM Studio: `lms`, src/lmstudioPaths.ts, and the home of
+    its versions before 0.3. The hub: huggingface_hub/constants.py. llama.cpp: `fs_get_cache_directory`.
+    """
+    env = os.environ if environment is None else environment
+    home = Path(os.path.expanduser("~"))
+    linux = ("/usr/share/ollama/.ollama/models", "/var/lib/ollama/models", "/var/lib/ollama")
+    caches = _folder(env.get("XDG_CACHE_HOME")) or home / ".cache"
+    hugging_face = _folder(env.get("HF_HOME")) or caches / "huggingface"
+    return ForeignFolders(
+        ollama=(
+            _folder(env.get("OLLAMA_MODELS", "").strip().strip("\"'")) or home / ".ollama" / "models",
+            *(Path(folder) for folder in linux if sys.platform == "linux"),
+        ),
+        lm_studio=(home / ".lmstudio", home / ".cache" / "lm-studio"),
+        lm_studio_pointer=home / ".lmstudio-home-pointer",
+        hugging_face=_folder(env.get("HF_HUB_CACHE") or env.get("HUGGINGFACE_HUB_CACHE")) or hugging_face / "hub",
+        llama_cpp=(_folder(env.get("LLAMA_CACHE")) or _platform_caches(env, home, caches) / "llama.cpp",),
+    )
+
+
+def _folder(text: str | None) -> Path | None:
+    return Path(os.path.abspath(os.path.expanduser(text))) if text else None
+
+
+def _platform_caches(env: Mapping[str, str], home: Path, caches: Path) -> Path:
+    if sys.platform == "darwin":
+        return home / "Library" / "Caches"
+    if sys.platform == "win32":
+        return _folder(env.get("LOCALAPPDATA")) or home / "AppData" / "Local"
+    return caches
