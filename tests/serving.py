@@ -10,8 +10,8 @@ from localllm.cli.compose import make_service
 from localllm.config import Settings
 from localllm.models.catalog import Catalog
 from localllm.models.local import LocalModel
-from localllm.models.reference import resolve
-from localllm.models.store import Store
+from localllm.models.resolve import resolve
+from localllm.models.storage.store import Store
 from localllm.runtime.local import LocalService
 from localllm.service import ChatService
 

