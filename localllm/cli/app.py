@@ -6,7 +6,28 @@ from typing import Annotated
 import typer
 
 from localllm import __version__
-from localllm.cli import bench, chat, list_, pull, rm, run, serve
+from localllm.cli import (
+    alias,
+    bench,
+    chat,
+    cp,
+    du,
+    gc,
+    history,
+    import_,
+    list_,
+    pin,
+    plan,
+    pull,
+    repair,
+    rm,
+    rollback,
+    run,
+    serve,
+    show,
+    update,
+    verify,
+)
 from localllm.cli.exits import exit_code
 from localllm.cli.talk import complain
 from localllm.errors import LocalLLMError
@@ -30,7 +51,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
-for verb in (run, chat, serve, list_, pull, rm, bench):
+_TALK = (run, chat, serve)
+_MODELS = (list_, show, plan, pull, rm, cp, alias, import_, verify, repair, gc, du, update, history, rollback, pin)
+
+for verb in (*_TALK, *_MODELS, bench):
     app.command(verb.NAME, epilog=verb.EPILOG)(verb.command)
 
 

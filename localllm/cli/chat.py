@@ -21,9 +21,12 @@ def command(
     context: options.Context = None,
     threads: options.Threads = None,
     flash_attention: options.FlashAttention = None,
+    offline: options.Offline = None,
 ) -> None:
     """Chat in the terminal."""
-    settings = load_settings(model=model, context=context, threads=threads, flash_attention=flash_attention)
+    settings = load_settings(
+        model=model, context=context, threads=threads, flash_attention=flash_attention, offline=offline
+    )
     from localllm.cli.compose import bring, make_service
     from localllm.tui.app import ChatApp
 

@@ -1,41 +1,81 @@
 """Putting the program together: from settings to a model on disk and a service that answers with it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from localllm.cli.talk import download_bar, say
+from localllm.cli.talk import NOTHING_HERE, download_bar, reading_bar, say, warn
+from localllm.cli.words import size_words
 from localllm.config import Settings
 from localllm.engines.plan import LoadPlan, Scheduling
-from localllm.errors import ConfigError, DownloadFailed
-from localllm.models.card import ModelCard
-from localllm.models.catalog import Catalog
+from localllm.errors import ConfigError, LoadFailed, LocalLLMError
 from localllm.models.local import LocalModel
-from localllm.models.reference import from_manifest, resolve
-from localllm.models.store import Manifest, Store
+from localllm.models.manifest import Manifest
+from localllm.models.resolve import Pullable
+from localllm.runtime.library import Library
 from localllm.runtime.local import LocalService
 from localllm.runtime.served import ServedModel
+
+if TYPE_CHECKING:
+    from localllm.models.verify import ModelCheck
+    from localllm.models.wanted import Wanted
 
 
 def bring(reference: str, settings: Settings) -> LocalModel:
     """The model that `reference` means, fetched first if it is not on this disk. Raises ModelError."""
-    store = Store(settings.home_path)
-    found = resolve(reference, store, Catalog.bundled())
-    if isinstance(found, LocalModel):
-        return found
-    return from_manifest(fetch(found, store, settings), store)
+    library = Library(settings)
+    found = library.resolve(reference)
+    return found if isinstance(found, LocalModel) else library.load(fetch(found, library, to_run=True))
 
 
-def fetch(card: ModelCard, store: Store, settings: Settings) -> Manifest:
-    """Pull a model, with a progress bar, and say so."""
-    from localllm.models.pull import pull
+def fetch(pullable: Pullable, library: Library, *, to_run: bool = False) -> Manifest:
+    """Pull a model, with a progress bar, and say so.
 
-    if settings.offline:
-        raise DownloadFailed(f"{card.name} is not on this disk, and offline mode forbids fetching it")
-    say(f"The model {card.name} is not on this disk yet.")
-    with download_bar(card.name) as report:
-        manifest = pull(card, store, report)
-    say(f"Got {manifest.name} ({manifest.file.size_bytes / 1e6:.0f} MB, {manifest.license}), SHA-256 verified.")
+    Raises LoadFailed before anything is fetched `to_run` that no engine runs.
+    """
+    wanted = library.choose(pullable)
+    if wanted.format == "safetensors":
+        doubt = f"{wanted.name} is a checkpoint, which no engine here runs as it is"
+        if to_run:
+            raise LoadFailed(f"{doubt}; name a repository of GGUF files")
+        warn(f"{doubt}.")
+    if wanted.reason:
+        say(f"No quant was named; taking {wanted.reason}.")
+    before = library.missing_bytes(wanted)
+    manifest = get(wanted, library)
+    if before:
+        say(f"Got {manifest.name} ({size_words(manifest.size_bytes)}, {manifest.license}), SHA-256 verified.")
+    else:
+        say(f"{manifest.name} is already on this disk.")
     return manifest
+
+
+def get(wanted: "Wanted", library: Library) -> Manifest:
+    """Fetch what is known to be wanted, with a progress bar."""
+    with download_bar(wanted.name) as report:
+        return library.pull(wanted, report, warn)
+
+
+def named_or_all(library: Library, references: Sequence[str] | None) -> tuple[list[Manifest], list[LocalLLMError]]:
+    """The stored models that are named, each once; without a name all, and what is wrong with those that cannot be
+    read. Raises ModelNotFound, IntegrityError for one that is named."""
+    if references:
+        named = {manifest.name: manifest for manifest in map(library.stored, references)}
+        return list(named.values()), []
+    survey = library.store.survey()
+    if not (survey.manifests or survey.damages):
+        say(NOTHING_HERE)
+    return survey.manifests, list(survey.damages)
+
+
+def check_models(library: Library, manifests: Iterable[Manifest]) -> "Iterator[ModelCheck]":
+    """Read every byte of these models, each when its turn comes, with a progress bar."""
+    from localllm.models.verify import verify
+
+    for manifest in manifests:
+        with reading_bar(manifest.name) as report:
+            check = verify(manifest, library.store, report)
+        yield check
 
 
 def make_service(
@@ -47,13 +87,15 @@ def make_service(
     Raises ConfigError, or ModelError for a draft model that cannot be had.
     """
     scheduling = _scheduling(settings, models, keeps_prompts=keeps_prompts)
-    return LocalService([ServedModel(model, _plan(model, settings, scheduling, jobs)) for model in models])
+    served = [ServedModel(model, _plan(model, settings, scheduling, jobs)) for model in models]
+    return LocalService(served, Library(settings).known_as)
 
 
 def _plan(model: LocalModel, settings: Settings, scheduling: Scheduling, jobs: int | None) -> LoadPlan:
     return LoadPlan(
         engine=model.engine,
         path=model.path,
+        parts=model.parts,
         identity=model.identity,
         context_tokens=settings.context,
         max_jobs=settings.parallel or jobs,

@@ -1,5 +1,6 @@
 """Options that several verbs share."""
 
+import re
 from typing import Annotated
 
 import typer
@@ -49,7 +50,19 @@ CacheBytes = Annotated[
     int | None,
     typer.Option(min=0, help="Disk for remembering prompts; 0: none. [default: 1 GiB]", metavar="BYTES"),
 ]
+Offline = Annotated[bool | None, typer.Option("--offline", help="Make no connection: what is not here is an error.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+
+
+def rate_of(text: str | None) -> int | None:
+    """Bytes a second from 500K, 5M or a plain number; None where it is left out. Raises ConfigError."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kKmMgG]?)", text)
+    rate = float(match[1]) * {"": 1, "k": 1e3, "m": 1e6, "g": 1e9}[match[2].lower()] if match else 0.0
+    if rate < 1:
+        raise ConfigError(f"--limit-rate takes bytes a second, such as 500K or 5M; not {text!r}")
+    return int(rate)
 
 
 def parallel_of(text: str | None) -> int | None:

@@ -1,4 +1,4 @@
-"""`localllm rm`: remove a model from this disk."""
+"""`localllm rm`: remove models from this disk."""
 
 from typing import Annotated
 
@@ -15,20 +15,25 @@ Examples:
 
 
 def command(
-    model: Annotated[str, typer.Argument(help="Name of a model on this disk; see: localllm list")],
+    models: Annotated[list[str], typer.Argument(help="Models on this disk; see: localllm list")],
     json: options.Json = False,
 ) -> None:
-    """Remove a model and free its space."""
+    """Remove models and free their space. A file that is used in place is only forgotten."""
     import msgspec
 
     from localllm.cli.talk import say
-    from localllm.models.catalog import Catalog
-    from localllm.models.store import Store
+    from localllm.cli.words import size_words
+    from localllm.runtime.library import Library
 
-    card = Catalog.bundled().find(model)
-    name = card.name if card else model
-    freed = Store(load_settings().home_path).remove(name)
+    library = Library(load_settings())
+    names = {library.require_name(model): None for model in models}  # all are there, or none is removed
+    lost = [alias for alias, target in library.store.aliases.all().items() if library.known_as(target) in names]
+    freed = {name: library.store.remove(name) for name in names}
     if json:
-        print(msgspec.json.encode({"removed": name, "freed_bytes": freed}).decode())
-    else:
-        say(f"Removed {name}, {freed / 1e6:.0f} MB freed.")
+        rows = [{"removed": name, "freed_bytes": size_bytes} for name, size_bytes in freed.items()]
+        print(msgspec.json.encode(rows).decode())
+        return
+    for name, size_bytes in freed.items():
+        say(f"Removed {name}, {size_words(size_bytes)} freed.")
+    for alias in lost:
+        say(f"The alias {alias} is left; forget it with: localllm alias {alias} --remove")

@@ -41,13 +41,16 @@ def command(
     context: options.Context = None,
     threads: options.Threads = None,
     flash_attention: options.FlashAttention = None,
+    offline: options.Offline = None,
     stats: Annotated[bool, typer.Option("--stats", help="Print tokens and speed to stderr.")] = False,
     json: options.Json = False,
 ) -> None:
     """Answer one question and exit."""
     from localllm.types import ChatRequest, Message, SamplingChoice
 
-    settings = load_settings(model=model, context=context, threads=threads, flash_attention=flash_attention)
+    settings = load_settings(
+        model=model, context=context, threads=threads, flash_attention=flash_attention, offline=offline
+    )
     given = {
         "temperature": temperature,
         "top_k": top_k,

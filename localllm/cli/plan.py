@@ -1,0 +1,96 @@
+"""`localllm plan`: what a model would need, before it is downloaded."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from localllm.cli import options
+from localllm.config import load_settings
+
+if TYPE_CHECKING:
+    from localllm.runtime.library import Library
+    from localllm.runtime.outlook import Outlook
+
+NAME = "plan"
+SPEED_WORDS = {
+    "instant": "an answer is there at once",
+    "fast": "faster than one reads",
+    "reading": "as fast as one reads",
+    "slow": "slower than one reads",
+    "crawling": "something to leave running",
+}
+EPILOG = """\b
+Examples:
+  localllm plan qwen3:4b
+  localllm plan org/repo:Q4_K_M --context 16384
+  localllm plan ./model.gguf --json
+"""
+
+
+def command(
+    model: Annotated[str, typer.Argument(help="Any model: known, on the hub, on this disk.")],
+    context: options.Context = None,
+    parallel: options.Parallel = None,
+    offline: options.Offline = None,
+    json: options.Json = False,
+) -> None:
+    """Say what a model needs and how fast it may be here.
+
+    Nothing is downloaded but the header of its file.
+    """
+    import msgspec
+
+    from localllm.cli.table import print_fields
+    from localllm.errors import NoRoom
+    from localllm.runtime.library import Library
+
+    settings = load_settings(offline=offline, context=context, parallel=options.parallel_of(parallel))
+    name, download_bytes, reason, outlook = _look(Library(settings), model)
+    if json:
+        print(msgspec.json.encode(_told(name, download_bytes, reason, outlook)).decode())
+    else:
+        print_fields(_fields(name, download_bytes, reason, outlook))
+    if not outlook.forecast.fits:
+        raise NoRoom(f"{name} does not fit: {'; '.join(outlook.forecast.reasons)}")
+
+
+def _look(library: "Library", reference: str) -> "tuple[str, int, str, Outlook]":
+    """Name, bytes to download, why this quant, and what to expect."""
+    from localllm.models.local import LocalModel
+    from localllm.runtime.outlook import headers_of
+
+    found = library.resolve(reference)
+    if isinstance(found, LocalModel):
+        return found.id, 0, "", library.outlook(headers_of(found), found.size_bytes)
+    wanted = library.choose(found)
+    outlook = library.outlook([library.header(wanted)], wanted.size_bytes)
+    return wanted.name, library.missing_bytes(wanted), wanted.reason, outlook
+
+
+def _told(name: str, download_bytes: int, reason: str, outlook: "Outlook") -> dict[str, object]:
+    """For scripts; what a template looks like is of no use to them."""
+    import msgspec
+
+    facts: dict[str, object] = msgspec.to_builtins(outlook.facts) | {
+        "bits_per_weight": round(outlook.facts.bits_per_weight, 3)
+    }
+    facts.pop("chat_template")
+    names = {"name": name, "download_bytes": download_bytes, "quant_reason": reason}
+    told: dict[str, object] = msgspec.to_builtins(outlook)
+    return names | told | {"facts": facts}
+
+
+def _fields(name: str, download_bytes: int, reason: str, outlook: "Outlook") -> Iterator[tuple[str, str]]:
+    from localllm.cli.words import count_words, size_words
+
+    facts, forecast = outlook.facts, outlook.forecast
+    yield "name", name
+    yield "architecture", f"{facts.architecture}, {count_words(facts.parameters)} parameters"
+    yield "quant", f"{facts.quant} ({facts.bits_per_weight:.2f} bits per weight)"
+    yield "", reason
+    yield "download", size_words(download_bytes) if download_bytes else "nothing, it is on this disk"
+    yield "runs on", f"{outlook.engine}, {outlook.device}"
+    if forecast.fits:
+        yield "speed", f"{forecast.speed_class}: {SPEED_WORDS[forecast.speed_class]}"
+        yield from zip(("because", *[""] * len(forecast.reasons)), forecast.reasons, strict=False)

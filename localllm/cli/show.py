@@ -1,0 +1,72 @@
+"""`localllm show`: what a model is."""
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from localllm.cli import options
+from localllm.config import load_settings
+
+if TYPE_CHECKING:
+    from localllm.cli.sheet import Sheet
+
+NAME = "show"
+EPILOG = """\b
+Examples:
+  localllm show smollm2:135m
+  localllm show org/repo                          what a repository of the hub has
+  localllm show ./model.gguf --json
+"""
+
+
+def command(
+    model: Annotated[str, typer.Argument(help="Any model: known, on the hub, on this disk.")],
+    offline: options.Offline = None,
+    json: options.Json = False,
+) -> None:
+    """Show what a model is, can do and needs."""
+    import msgspec
+
+    from localllm.cli.sheet import sheet_of
+    from localllm.cli.table import print_fields
+    from localllm.runtime.library import Library
+
+    sheet = sheet_of(Library(load_settings(offline=offline)), model)
+    if json:
+        print(msgspec.json.encode(sheet).decode())
+        return
+    print_fields(_fields(sheet))
+
+
+def _fields(sheet: "Sheet") -> Iterator[tuple[str, str]]:
+    from localllm.cli.words import count_words, size_words
+
+    yield "name", sheet.name
+    yield "where", sheet.where
+    yield "version", sheet.version
+    yield "from", sheet.source
+    yield "commit", sheet.commit
+    yield "follows", sheet.follows
+    yield "license", sheet.license
+    yield "base model", sheet.base_model
+    yield "architecture", sheet.architecture
+    yield "parameters", count_words(sheet.parameters) if sheet.parameters else ""
+    yield "context", f"{sheet.context_tokens} tokens" if sheet.context_tokens else ""
+    precision = f" ({sheet.bits_per_weight:.2f} bits per weight)" if sheet.bits_per_weight else ""
+    yield "quant", f"{sheet.quant}{precision}" if sheet.quant else ""
+    yield "features", ", ".join(sheet.features)
+    yield from _below("here", sheet.reasons)
+    about = "~" if sheet.is_estimate else ""
+    yield from _below("to pull", [f"{quant:8}{about}{size_words(size)}" for quant, size in sheet.quants.items()])
+    for file in sheet.files:
+        yield "file", f"{file.filename}, {size_words(file.size_bytes)}"
+        yield "", f"SHA-256 {file.sha256}" if file.sha256 else ""
+        yield "", file.path
+
+
+def _below(heading: str, lines: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Lines below one heading."""
+    for line in lines:
+        yield heading, line
+        heading = ""
