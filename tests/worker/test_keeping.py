@@ -82,7 +82,7 @@ async def test_what_is_idle_is_put_away_before_the_end(tiny_model: Path, tmp_pat
     handle = await WorkerHandle.start(plan(tiny_model, tmp_path), lambda _: None)
     await ask(handle)
     with anyio.fail_after(30):
-        while not any(path.stat().st_size > 4096 for path in tmp_path.iterdir()):
+        while not any(path.suffix != ".part" and path.stat().st_size > 4096 for path in tmp_path.iterdir()):
             await anyio.sleep(0.05)
     os.kill(handle.pid, 9)
     await handle.close()
