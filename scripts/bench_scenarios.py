@@ -22,6 +22,7 @@ from localllm.bench.scenarios import (
     LOOP_LEVELS,
     LOOP_WORDS,
     RESTART,
+    SCENARIOS,
     SERVER_SCENARIOS,
     loop_name,
 )
@@ -31,9 +32,7 @@ from localllm.devices.cpu import usable_cores
 from localllm.errors import LocalLLMError
 from localllm.models.local import LocalModel
 
-WORDS = {scenario.name: scenario.words for scenario in (*SERVER_SCENARIOS, RESTART, LOOKUP, LOOKUP_ALWAYS)} | {
-    "loop": LOOP_WORDS
-}
+WORDS = {scenario.name: scenario.words for scenario in SCENARIOS} | {"loop": LOOP_WORDS}
 CACHE = ("--cache-bytes", str(4 * 2**30))
 LOOP_TIMES = 3  # as many rounds of it: they are short, and so noisy
 IDLE_SECONDS = 6.0  # in which our server finds out for how many rows guesses change nothing

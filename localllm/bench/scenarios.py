@@ -104,6 +104,7 @@ LOOKUP_ALWAYS = Scenario(
     play=long_edit,
     goals=(Goal(work="long code edit with lookup, decode", value="decode_rate", wanted=1.3),),
 )
+SCENARIOS = (*SERVER_SCENARIOS, RESTART, LOOKUP, LOOKUP_ALWAYS)
 LOOP_GOALS = {
     streams: Goal(work=f"loop in process, {streams} streams, decode", value="decode_rate", wanted=0.95)
     for streams in LOOP_LEVELS
@@ -116,7 +117,7 @@ LOOP_WORDS = (
 
 def goals_by_scenario() -> dict[str, tuple[Goal, ...]]:
     """Every figure there is to show, in the order to show them."""
-    by_name = {scenario.name: scenario.goals for scenario in (*SERVER_SCENARIOS, RESTART, LOOKUP, LOOKUP_ALWAYS)}
+    by_name = {scenario.name: scenario.goals for scenario in SCENARIOS}
     return by_name | {loop_name(streams): (goal,) for streams, goal in LOOP_GOALS.items()}
 
 

@@ -234,7 +234,12 @@ class Batcher:
         for sequence in streams:
             self._add_rows(sequence, min(sequence.pending_tokens, share), rows)
         stream_rows = self._batch.size
-        left = min(self._pacer.budget(is_alone=not streams), self._batch.capacity - stream_rows)
+        readers = self._add_prompts(waiting, streams, rows)
+        return _Step(rows, readers, self._batch.size - stream_rows)
+
+    def _add_prompts(self, waiting: list[Sequence], streams: list[Sequence], rows: list[Sequence]) -> list[Sequence]:
+        """Pieces of the prompts that wait, as much as may go beside the streams; returns those that are read."""
+        left = min(self._pacer.budget(is_alone=not streams), self._batch.capacity - self._batch.size)
         is_interactive = any(not sequence.is_batch for sequence in streams)
         readers: list[Sequence] = []
         for sequence in sorted(waiting, key=lambda s: (s.is_batch, s.job.id)):
@@ -248,7 +253,7 @@ class Batcher:
             self._add_rows(sequence, count, rows)
             readers.append(sequence)
             left -= count
-        return _Step(rows, readers, self._batch.size - stream_rows)
+        return readers
 
     def _add_rows(self, sequence: Sequence, count: int, rows: list[Sequence]) -> None:
         start = sequence.position

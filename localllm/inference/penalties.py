@@ -68,16 +68,16 @@ class LogitAdjuster:
         self._dry: DryPenalty | None = None
         if sampling.dry_multiplier and sampling.dry_penalty_last_n:
             self._dry = DryPenalty(sampling, tokenizer, prompt)
+        self._only_forbids = self._bias is None and self._repeat is None and self._dry is None
 
     @property
     def is_idle(self) -> bool:
         """Whether `apply` would change nothing, now and later."""
-        return self._bias is None and self._repeat is None and self._dry is None and not self._forbidden
+        return self._only_forbids and not self._forbidden
 
     def leaves(self, likeliest: int) -> bool:
         """Whether `apply` would leave this token the likeliest: where all it does is to forbid other ones."""
-        is_forbidding = self._bias is None and self._repeat is None and self._dry is None
-        return is_forbidding and likeliest not in self._forbidden
+        return self._only_forbids and likeliest not in self._forbidden
 
     def apply(self, logits: Logits) -> Logits:
         """Adjusted logits; a new array, [vocab_size]."""

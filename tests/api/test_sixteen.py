@@ -1,10 +1,9 @@
 """Sixteen streams at once say what each of them says alone.
 
-With flash attention off, llama.cpp's CPU kernels give an answer's token the same logits whatever else is in the batch.
-But the library cuts prompts that it reads together to equal lengths, and a row that is left alone by that is rounded
-otherwise; other kernels round otherwise in any batch of another shape. So where two texts part, both next tokens must
-be equally likely as far as this model and machine can tell: the test replays the common part in this process, alone,
-beside fifteen others and with the prompt cut, and takes the largest change of any logit as the noise of batching;
+With flash attention off, llama.cpp's CPU kernels give a token the same logits whatever else is in the batch, so
+the texts should be equal. Other kernels round otherwise in a batch of another shape. So where two texts part, both
+next tokens must be equally likely as far as this model and machine can tell: the test replays the common part in
+this process, alone and beside fifteen others, and takes the largest change of any logit as the noise of batching;
 the logits of the two tokens may not be further apart than that noise can bring them.
 """
 
@@ -106,21 +105,17 @@ class Parting:
         nexts = [tokens[len(common)] if len(tokens) > len(common) else ends for tokens in (first, second)]
         values = [float(np.max(logits[token])) for token in nexts]
         self.gap = abs(values[0] - values[1])
-        beside = self._replay(prompt, common, streams=STREAMS)
-        cut = self._replay(prompt, common, streams=1, is_cut=True)
-        self.noise = max(float(np.max(np.abs(other - logits))) for other in (beside, cut))
+        self.noise = float(np.max(np.abs(self._replay(prompt, common, streams=STREAMS) - logits)))
 
-    def _replay(self, prompt: list[int], answer: list[int], streams: int, *, is_cut: bool = False) -> Logits:
-        """The logits after prompt and answer in the first of so many streams that all say the same; `is_cut`: the last
-        token of the prompt is read alone."""
+    def _replay(self, prompt: list[int], answer: list[int], streams: int) -> Logits:
+        """The logits after prompt and answer in the first of so many streams that all say the same."""
         batch = Batch(self._runner.info.batch_tokens)
         rows: Logits | None = None
         for slot in range(streams):
             self._runner.trim(slot, 0)
-            for begin, end in ((0, len(prompt) - 1), (len(prompt) - 1, len(prompt))) if is_cut else ((0, len(prompt)),):
-                batch.clear()
-                batch.add(slot, begin, prompt[begin:end], logits=True)
-                rows = self._runner.decode(batch)
+            batch.clear()
+            batch.add(slot, 0, prompt, logits=True)
+            rows = self._runner.decode(batch)
         for position, token in enumerate(answer, start=len(prompt)):
             batch.clear()
             for slot in range(streams):

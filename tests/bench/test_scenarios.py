@@ -8,14 +8,13 @@ import pytest
 from localllm.bench.client import Sample, Target
 from localllm.bench.rates import decode_rate, gaps_within, quantile
 from localllm.bench.scenario import Goal, Measured, Reading, Scenario, play_rounds
-from localllm.bench.scenarios import LOOKUP, LOOKUP_ALWAYS, RESTART, SERVER_SCENARIOS, goals_by_scenario
+from localllm.bench.scenarios import SCENARIOS, goals_by_scenario
 from localllm.bench.together import Request, together
 from localllm.bench.verdict import Row, measured_line, rows_of, texts_compared, verdict_table
 from tests.serving import running_server, running_service
 
 pytestmark = pytest.mark.anyio
 
-SCENARIOS = (*SERVER_SCENARIOS, RESTART, LOOKUP, LOOKUP_ALWAYS)
 SPEED = Goal(work="speed", value="rate", wanted=1.5)
 DELAY = Goal(work="delay", value="wait_seconds", wanted=0.5, is_lower_better=True)
 

@@ -3,9 +3,10 @@
 from collections.abc import Generator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from localllm.engines.base import Engine, Runner
+from localllm.engines.base import Batch, Engine, Runner
 from localllm.engines.plan import LoadPlan
 from localllm.engines.registry import load_runner
 from localllm.errors import EngineUnavailable, LoadFailed
@@ -87,3 +88,19 @@ def test_more_slots_than_llama_cpp_has_are_refused(tiny_model: Path) -> None:
 def test_an_unknown_engine_names_the_known_ones() -> None:
     with pytest.raises(EngineUnavailable, match="echo, llama_cpp"):
         load_runner(LoadPlan(engine="nope", path=""), lambda _: None)
+
+
+def test_prompts_read_together_are_rounded_as_each_alone(tiny_model: Path) -> None:
+    """Whatever their lengths: the library would leave a row alone, and round it otherwise."""
+    runner = load_runner(plan(tiny_model, max_jobs=4, context_tokens=256, flash_attention=False), lambda _: None)
+    alone = []
+    together = Batch(256)
+    for slot, length in enumerate((40, 41, 43, 42)):
+        prompt = list(range(10, 10 + length))
+        batch = Batch(64)
+        batch.add(slot, 0, prompt, logits=1)
+        alone.append(runner.decode(batch)[0].copy())
+        runner.trim(slot, 0)
+        together.add(slot, 0, prompt, logits=1)
+    assert np.array_equal(runner.decode(together), np.stack(alone))
+    runner.close()

@@ -44,11 +44,18 @@ class LlamaBatch:
         self.struct.n_tokens = count
 
 
-def lone_rows(batch: Batch) -> NDArray[np.bool_]:
-    """Which rows are the only ones of their slot: bool [batch.size]."""
+def parts_of(batch: Batch, *, parity_apart: bool) -> list[NDArray[np.bool_]]:
+    """The rows to decode at once, bool [batch.size] each: pieces of prompts, then rows that are alone in their slot.
+
+    The library decodes as many rows of each slot together as the shortest piece has, then what is left of the others
+    in the same way. `parity_apart`: pieces of even and of odd length are apart, so that what is left is never one row.
+    """
     slots = batch.slots[: batch.size]
-    lone: NDArray[np.bool_] = np.bincount(slots)[slots] == 1
-    return lone
+    counts = np.bincount(slots)[slots]
+    pieces = counts > 1
+    is_odd = counts % 2 == 1
+    parts = [pieces & ~is_odd, pieces & is_odd, ~pieces] if parity_apart else [pieces, ~pieces]
+    return [part for part in parts if part.any()]
 
 
 def _pointer(array: NDArray[np.generic], kind: type[ctypes.c_int32] | type[ctypes.c_int8]) -> Handle:

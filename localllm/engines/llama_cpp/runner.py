@@ -14,7 +14,7 @@ from localllm.devices.fit import fit_kv
 from localllm.engines.base import Batch, Logits, OnProgress, RunnerInfo, Vectors
 from localllm.engines.llama_cpp import native
 from localllm.engines.llama_cpp.adapters import LlamaAdapters
-from localllm.engines.llama_cpp.batch import LlamaBatch, lone_rows
+from localllm.engines.llama_cpp.batch import LlamaBatch, parts_of
 from localllm.engines.llama_cpp.embedder import LlamaEmbedder
 from localllm.engines.llama_cpp.kv import SlotMemory
 from localllm.engines.llama_cpp.states import fingerprint, state_key
@@ -40,7 +40,7 @@ class LlamaRunner:
 
     def __init__(self, plan: LoadPlan, on_progress: OnProgress) -> None:
         started = time.perf_counter()
-        self._model = native.load_model(plan.path, on_progress)
+        self._model = native.load_model(plan.parts or (plan.path,), on_progress)
         if lib.llama_model_has_encoder(self._model) and lib.llama_model_has_decoder(self._model):
             raise LoadFailed(f"{plan.path} is an encoder-decoder model (like T5), which is not supported")
         self._adapters = LlamaAdapters(self._model, plan.adapters)
@@ -49,7 +49,8 @@ class LlamaRunner:
         self._last_step = 0.0
         self._context: native.Handle = None
         slots = self._open_context(plan)
-        layout = fingerprint(self._model, self._context, slots=slots, flash_attention=_flash_attention(plan, slots))
+        self._flash_attention = _flash_attention(plan, slots)
+        layout = fingerprint(self._model, self._context, slots=slots, flash_attention=self._flash_attention)
         self._kv = SlotMemory(self._model, self._context, layout)
         self._batch = LlamaBatch(BATCH_TOKENS)
         self._embedder = LlamaEmbedder(self._model, context_tokens=plan.context_tokens)
@@ -66,7 +67,7 @@ class LlamaRunner:
             load_seconds=time.perf_counter() - started,
             can_generate=self._kv.exists,
             can_rewind=self._kv.can_rewind,
-            exact_tokens=EXACT_TOKENS if _flash_attention(plan, slots) else 0,
+            exact_tokens=EXACT_TOKENS if self._flash_attention else 0,
             state_key=state_key(plan, layout),
         )
 
@@ -89,18 +90,19 @@ class LlamaRunner:
         """The logits are a view into the library's memory, or a copy.
 
         Streams and pieces of prompts are decoded apart: the library would put the first token of every piece beside
-        the streams, and attend over as many cells for all of them as the longest prompt has.
+        the streams, and attend over as many cells for all of them as the longest prompt has. Without flash attention
+        a row that it decodes alone is rounded otherwise than one among others of its slot, so no piece may leave one.
         """
         if not self._kv.exists:
             raise EngineError("this model makes embeddings only, no text")
         if batch.outputs == batch.size:  # streams alone
             return self._decode(batch, None, batch.outputs)
-        lone = lone_rows(batch)
-        if lone.all() or not lone.any():
+        parts = parts_of(batch, parity_apart=not self._flash_attention)
+        if len(parts) == 1:
             return self._decode(batch, None, batch.outputs)
         wanted = batch.wants_logits[: batch.size]
         logits = np.empty((batch.outputs, self.tokenizer.vocab_size), np.float32)
-        for part in (~lone, lone):
+        for part in parts:
             logits[part[wanted]] = self._decode(batch, part, int((part & wanted).sum()))
         return logits
 

@@ -26,10 +26,8 @@ class StepCosts:
     def of(self, length: int) -> float:
         """Expected seconds. An unknown length is believed to cost more than the next shorter known one by the square
         root of how many more rows it has: so it is tried once it looks useful, and the shorter ones first."""
-        shorter = max((known for known in self._seconds if known <= length), default=None)
-        if shorter is None:
-            return float((length + 1) ** 0.5)
-        return self._seconds[shorter] * float(((length + 1) / (shorter + 1)) ** 0.5)
+        shorter = max((known for known in self._seconds if known <= length), default=0)
+        return self._seconds.get(shorter, 1.0) * float(((length + 1) / (shorter + 1)) ** 0.5)
 
     def forget(self) -> None:
         """Drop what was measured with guesses: it may have been a bad moment."""
