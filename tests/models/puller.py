@@ -7,6 +7,7 @@ order on stdin it forks a process that pulls, and that may kill itself at a step
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from localllm.models.pull import PullOptions, pull
 from localllm.models.storage.store import Store
 from localllm.models.wanted import pinned
 
-LEAST_DATA_BYTES = 1024  # what is shorter is a count of the journal
+LEAST_PART_BYTES = 100_000  # a part has its whole size from the beginning; what is smaller is its journal
 
 
 class Order(msgspec.Struct):
@@ -83,6 +84,7 @@ def _fork(order: Order) -> int:
 
 def _deadly(order: Order) -> Callable[..., object]:
     function, left = getattr(os, order.call), order.number
+    counting = threading.Lock()
 
     def call(*arguments: object) -> object:
         nonlocal left
@@ -92,14 +94,15 @@ def _deadly(order: Order) -> Callable[..., object]:
                 os.kill(os.getpid(), signal.SIGKILL)
             return function(*arguments)
         descriptor, data, offset = arguments
-        view = memoryview(data)  # type: ignore[arg-type]
-        if len(view) < LEAST_DATA_BYTES:
+        if os.fstat(descriptor).st_size < LEAST_PART_BYTES:  # type: ignore[arg-type]
             return function(*arguments)
-        count = min(len(view), left)
-        left -= count
-        function(descriptor, view[:count], offset)
-        if not left:
-            os.kill(os.getpid(), signal.SIGKILL)
+        view = memoryview(data)  # type: ignore[arg-type]
+        with counting:
+            count = min(len(view), left)
+            function(descriptor, view[:count], offset)
+            left -= count
+            if not left:
+                os.kill(os.getpid(), signal.SIGKILL)
         return count
 
     return call
