@@ -37,7 +37,10 @@ def command(
     flash_attention: options.FlashAttention = None,
     json: options.Json = False,
 ) -> None:
-    """Measure a model on this machine, or servers side by side, request by request in turn."""
+    """Measure a model on this machine, or servers side by side.
+
+    Servers are asked in turn, request by request.
+    """
     import msgspec
     from rich.console import Console
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localllm.cli.talk import NOTHING_HERE, download_bar, reading_bar, say, warn
-from localllm.cli.words import size_words
 from localllm.config import Settings
 from localllm.engines.plan import LoadPlan, Scheduling
 from localllm.errors import ConfigError, LoadFailed, LocalLLMError
@@ -15,6 +14,7 @@ from localllm.models.resolve import Pullable
 from localllm.runtime.library import Library
 from localllm.runtime.local import LocalService
 from localllm.runtime.served import ServedModel
+from localllm.units import size_words
 
 if TYPE_CHECKING:
     from localllm.models.verify import ModelCheck

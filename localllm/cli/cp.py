@@ -16,7 +16,9 @@ Examples:
 
 def command(
     model: Annotated[str, typer.Argument(help="A model on this disk; see: localllm list")],
-    name: Annotated[str, typer.Argument(help="Its other name, such as my-model:v1.")],
+    name: Annotated[
+        str, typer.Argument(help="Its other name; without a tag it gets the model's.")
+    ],
     json: options.Json = False,
 ) -> None:
     """Keep a model under another name as well.
@@ -27,13 +29,15 @@ def command(
 
     from localllm.cli.talk import say
     from localllm.errors import InvalidRequest
-    from localllm.models.names import is_model_name
+    from localllm.models.names import ModelName, is_model_name
     from localllm.runtime.library import Library
 
     library = Library(load_settings())
-    if not is_model_name(name):
+    source = library.stored(model)
+    whole = name if ":" in name else f"{name}:{ModelName(source.name).tag}"
+    if not is_model_name(whole):
         raise InvalidRequest(f"{name[:80]!r} can be no model's name; one looks like my-model:v1")
-    manifest = library.copy(library.stored(model), name)
+    manifest = library.copy(source, whole)
     if json:
         print(msgspec.json.encode(manifest).decode())
     else:

@@ -18,9 +18,9 @@ def command(json: options.Json = False) -> None:
     import msgspec
 
     from localllm.cli.table import print_fields, print_table
-    from localllm.cli.words import size_words
     from localllm.models.storage.store import Store
     from localllm.models.storage.usage import disk_usage
+    from localllm.units import size_words
 
     usage = disk_usage(Store(load_settings().home_path))
     if json:

@@ -28,9 +28,9 @@ def command(
 
     from localllm.cli.table import print_table
     from localllm.cli.talk import say
-    from localllm.cli.words import size_words
     from localllm.models.storage.garbage import collect_garbage, find_garbage
     from localllm.models.storage.store import Store
+    from localllm.units import size_words
 
     store = Store(load_settings().home_path)
     garbage = find_garbage(store, old_versions=old_versions)

@@ -26,8 +26,9 @@ def command(
 
     from localllm.cli.sheet import origin_of
     from localllm.cli.table import print_table
-    from localllm.cli.words import size_words, time_words
+    from localllm.cli.words import time_words
     from localllm.runtime.library import Library
+    from localllm.units import size_words
 
     library = Library(load_settings())
     head = library.head(model)

@@ -58,8 +58,8 @@ def _scan(library: "Library", *, link: bool, json: bool) -> None:
 
     from localllm.cli.table import print_table
     from localllm.cli.talk import say
-    from localllm.cli.words import size_words
     from localllm.models.scan.scan import scan
+    from localllm.units import size_words
 
     report = scan(foreign_folders())
     for skipped in report.skipped:

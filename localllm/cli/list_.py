@@ -60,7 +60,7 @@ def command(
 
 
 def _size(row: "ModelRow") -> str:
-    from localllm.cli.words import size_words
+    from localllm.units import size_words
 
     return f"{'~' if row.is_estimate else ''}{size_words(row.size_bytes)}"
 

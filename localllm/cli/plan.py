@@ -82,7 +82,8 @@ def _told(name: str, download_bytes: int, reason: str, outlook: "Outlook") -> di
 
 
 def _fields(name: str, download_bytes: int, reason: str, outlook: "Outlook") -> Iterator[tuple[str, str]]:
-    from localllm.cli.words import count_words, size_words
+    from localllm.cli.words import count_words
+    from localllm.units import size_words
 
     facts, forecast = outlook.facts, outlook.forecast
     yield "name", name
@@ -91,6 +92,6 @@ def _fields(name: str, download_bytes: int, reason: str, outlook: "Outlook") -> 
     yield "", reason
     yield "download", size_words(download_bytes) if download_bytes else "nothing, it is on this disk"
     yield "runs on", f"{outlook.engine}, {outlook.device}"
-    if forecast.fits:
+    if forecast.speed_class is not None:
         yield "speed", f"{forecast.speed_class}: {SPEED_WORDS[forecast.speed_class]}"
         yield from zip(("because", *[""] * len(forecast.reasons)), forecast.reasons, strict=False)

@@ -22,8 +22,8 @@ def command(
     import msgspec
 
     from localllm.cli.talk import say
-    from localllm.cli.words import size_words
     from localllm.runtime.library import Library
+    from localllm.units import size_words
 
     library = Library(load_settings())
     names = {library.require_name(model): None for model in models}  # all are there, or none is removed

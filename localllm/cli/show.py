@@ -40,7 +40,8 @@ def command(
 
 
 def _fields(sheet: "Sheet") -> Iterator[tuple[str, str]]:
-    from localllm.cli.words import count_words, size_words
+    from localllm.cli.words import count_words
+    from localllm.units import size_words
 
     yield "name", sheet.name
     yield "where", sheet.where

@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from localllm.cli.words import printable, size_words
+from localllm.cli.words import printable
 from localllm.errors import LocalLLMError
 from localllm.models.progress import ELSEWHERE, OnProgress
 from localllm.models.progress import Progress as Arrived
+from localllm.units import size_words
 
 NOTHING_HERE = "No models on this disk yet. See what there is: localllm list --all"
 

@@ -85,7 +85,7 @@ def _update(library: "Library", manifest: "Manifest", *, only_check: bool) -> Ou
 
 
 def _words(outcome: Outcome) -> str:
-    from localllm.cli.words import size_words
+    from localllm.units import size_words
 
     size = size_words(outcome.fetch_bytes)
     match outcome.state:

@@ -1,15 +1,8 @@
-"""Numbers, times and strangers' text in words that are fit for a terminal."""
+"""Counts, times and strangers' text in words that are fit for a terminal."""
 
 from datetime import datetime
 
 _STEPS = ((1e12, "trillion"), (1e9, "billion"), (1e6, "million"), (1e3, "thousand"))
-
-
-def size_words(size_bytes: int) -> str:
-    """A size for a person: 0 kB, 434 kB, 639 MB, 1.1 GB."""
-    if size_bytes >= 999_500_000:
-        return f"{size_bytes / 1e9:.1f} GB"
-    return f"{size_bytes / 1e6:.0f} MB" if size_bytes >= 999_500 else f"{-(-size_bytes // 1000)} kB"
 
 
 def count_words(count: int) -> str:

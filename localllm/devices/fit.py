@@ -3,6 +3,7 @@
 from msgspec import Struct
 
 from localllm.errors import LoadFailed
+from localllm.units import size_words
 
 MAX_AUTO_CONTEXT = 8192
 MAX_AUTO_JOBS = 16
@@ -47,8 +48,8 @@ def fit_kv(
     fit = Fit(context_tokens=tokens, jobs=count, kv_bytes=bytes_per_token * tokens * count)
     if fit.kv_bytes > available_bytes:
         raise LoadFailed(
-            f"{count} × {tokens} tokens of context need {fit.kv_bytes / 2**20:.0f} MiB, "
-            f"{available_bytes / 2**20:.0f} MiB are free; lower --context or --parallel"
+            f"{count} × {tokens} tokens of context need {size_words(fit.kv_bytes)}, "
+            f"{size_words(available_bytes)} are free; lower --context or --parallel"
         )
     return fit
 

@@ -1,5 +1,6 @@
 """Whether a model will fit this machine and about how fast it will answer, with reasons; nothing is loaded for it."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
@@ -8,6 +9,7 @@ from msgspec import Struct
 from localllm.devices.fit import CONTEXT_STEP, MIN_CONTEXT, fit_kv
 from localllm.devices.footprint import Footprint, ModelShape, footprint, kv_bytes_per_token, overhead_bytes
 from localllm.errors import LoadFailed
+from localllm.units import size_words
 
 # Bytes of weights that decoding read in a second, to what `bandwidth.py`'s way of reading gave: one thread each, by CPU
 # time, since the machine was busy (AMD EPYC, AVX2). The starter model: Q4_1 0.41, Q4_0 0.48, Q8_0 0.59. Models of zeros
@@ -36,9 +38,9 @@ class Forecast(Struct, frozen=True, kw_only=True):
     context_tokens: int
     jobs: int
     footprint: Footprint
-    tokens_per_second: float  # of one stream; right within a factor of two or so
-    speed_class: SpeedClass
-    reasons: tuple[str, ...]
+    tokens_per_second: float | None = None  # of one stream, where it fits; right within a factor of two or so
+    speed_class: SpeedClass | None = None
+    reasons: tuple[str, ...] = ()
 
 
 def forecast(
@@ -47,38 +49,32 @@ def forecast(
     available_bytes: int,
     context: int | None,
     jobs: int | None,
-    bandwidth: float,
+    bandwidth: Callable[[], float],
     flash_attention: bool | None = None,
 ) -> Forecast:
     """Choose context and jobs like the runner does, where they are None, and say what comes of it.
 
-    `available_bytes` is what is free before the model is loaded, `bandwidth` bytes a second (`memory_bandwidth`).
-    Raises nothing: what is impossible has `fits` false and reasons.
+    `available_bytes` is what is free before the model is loaded; `bandwidth` (`memory_bandwidth`), bytes a second, is
+    asked only where the model fits. Raises nothing: what is impossible has `fits` false and reasons.
     """
     tokens, count, refusal = _choice(shape, available_bytes, context, jobs)
     need = _need(shape, tokens, count, flash_attention)
-    rate = decode_rate(shape, context_tokens=tokens, bandwidth=bandwidth)
-    fits = not refusal and need.total_bytes <= available_bytes
+    plan = Forecast(fits=False, context_tokens=tokens, jobs=count, footprint=need)
     if context is not None and context > shape.context_tokens:
-        reasons = [refusal]
-    elif fits:
-        reasons = [
-            *_memory_words(need, available_bytes),
-            _context_words(shape, tokens, count, is_chosen=context is None),
-            _speed_words(shape, tokens, bandwidth, rate),
-        ]
-    else:
-        needed = f"it takes {_size(need.total_bytes)} with {count} × {tokens} tokens of context ({_parts(need)})"
+        return msgspec.structs.replace(plan, reasons=(refusal,))
+    if refusal or need.total_bytes > available_bytes:
+        needed = f"it takes {size_words(need.total_bytes)} with {count} × {tokens} tokens of context ({_parts(need)})"
         remedy = _remedy(shape, available_bytes, count, flash_attention)
-        reasons = [f"{needed}; {_size(available_bytes)} are free", *remedy]
-    return Forecast(
-        fits=fits,
-        context_tokens=tokens,
-        jobs=count,
-        footprint=need,
-        tokens_per_second=rate,
-        speed_class=speed_class(rate),
-        reasons=tuple(reasons),
+        return msgspec.structs.replace(plan, reasons=(f"{needed}; {size_words(available_bytes)} are free", *remedy))
+    read = bandwidth()
+    rate = decode_rate(shape, context_tokens=tokens, bandwidth=read)
+    reasons = (
+        *_memory_words(need, available_bytes),
+        _context_words(shape, tokens, count, is_chosen=context is None),
+        _speed_words(shape, tokens, read, rate),
+    )
+    return msgspec.structs.replace(
+        plan, fits=True, tokens_per_second=rate, speed_class=speed_class(rate), reasons=reasons
     )
 
 
@@ -152,7 +148,7 @@ def _expert_bytes(shape: ModelShape) -> int:
 
 
 def _memory_words(need: Footprint, available_bytes: int) -> list[str]:
-    words = [f"it takes {_size(need.total_bytes)} of {_size(available_bytes)} free: {_parts(need)}"]
+    words = [f"it takes {size_words(need.total_bytes)} of {size_words(available_bytes)} free: {_parts(need)}"]
     if need.total_bytes > TIGHT * available_bytes:
         words.append("that is nearly all: what other programs take meanwhile may be missing")
     return words
@@ -178,27 +174,25 @@ def _remedy(shape: ModelShape, available_bytes: int, jobs: int, flash_attention:
     if 0 < small.weights_bytes < TIGHT * shape.weights_bytes and largest_context(
         small, available_bytes=available_bytes, jobs=1, flash_attention=flash_attention
     ):
-        remedies.append(f"what fits: this model in 4 bits (Q4_K_M), about {_size(small.weights_bytes)}")
+        remedies.append(f"what fits: this model in 4 bits (Q4_K_M), about {size_words(small.weights_bytes)}")
     most = largest_weights_bytes(shape, available_bytes)
     if not most:
         return [*remedies, "no model fits so little memory; close other programs"]
     billions = most / FOUR_BITS / 1e9
-    return [*remedies, f"what fits: a model of up to {_size(most)}, {billions:.2g} billion parameters in 4 bits or so"]
+    return [
+        *remedies,
+        f"what fits: a model of up to {size_words(most)}, {billions:.2g} billion parameters in 4 bits or so",
+    ]
 
 
 def _speed_words(shape: ModelShape, tokens: int, bandwidth: float, rate: float) -> str:
-    read = _size(bytes_read_per_token(shape, context_tokens=tokens))
+    read = size_words(bytes_read_per_token(shape, context_tokens=tokens))
     number = f"{rate:.0f}" if rate >= 10 else f"{rate:.1f}"
     return f"about {number} tokens a second: each reads {read} of memory, which gives {bandwidth / 1e9:.0f} GB a second"
 
 
 def _parts(need: Footprint) -> str:
     return (
-        f"weights {_size(need.weights_bytes)}, KV {_size(need.kv_bytes)}, "
-        f"buffers {_size(need.compute_bytes)}, program {_size(need.overhead_bytes)}"
+        f"weights {size_words(need.weights_bytes)}, KV {size_words(need.kv_bytes)}, "
+        f"buffers {size_words(need.compute_bytes)}, program {size_words(need.overhead_bytes)}"
     )
-
-
-def _size(count: int) -> str:
-    """Bytes in words."""
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

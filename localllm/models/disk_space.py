@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 from localllm.errors import NoRoom
+from localllm.units import size_words
 
 SPARE_BYTES = 64 * 2**20
 
@@ -21,8 +22,7 @@ def check_room(folder: Path, needed_bytes: int) -> None:
     except OSError:  # writing will say what is wrong
         return
     if free_bytes < needed_bytes + SPARE_BYTES:
-        wanted = (needed_bytes + SPARE_BYTES) / 2**20
         raise NoRoom(
-            f"{folder} has {free_bytes / 2**20:.0f} MiB free, {wanted:.0f} MiB are needed; "
+            f"{folder} has {size_words(free_bytes)} free, {size_words(needed_bytes + SPARE_BYTES)} are needed; "
             "free some (localllm gc --dry-run shows what could go) or set LOCALLLM_HOME to another disk"
         )

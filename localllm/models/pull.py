@@ -18,6 +18,7 @@ from localllm.models.gguf.facts import facts_of
 from localllm.models.gguf.header import read_header
 from localllm.models.known import KnownFiles
 from localllm.models.manifest import Manifest, StoredFile, version_of
+from localllm.models.names import ModelName
 from localllm.models.progress import ELSEWHERE, OnProgress, Progress, WholeProgress
 from localllm.models.signing.policy import SignaturePolicy, check_signature
 from localllm.models.small_file import read_small_file
@@ -145,7 +146,8 @@ def _collect(
     found = [known.find(file.expected) for file in wanted.files]
     missing = [file for file, digest in zip(wanted.files, found, strict=True) if digest is None]
     if missing and options.offline:
-        raise DownloadFailed(f"{wanted.name} is not on this disk, and offline mode forbids fetching it")
+        words = "not whole" if store.versions.has(ModelName(wanted.name)) else "not"
+        raise DownloadFailed(f"{wanted.name} is {words} on this disk, and offline mode forbids fetching it")
     check_room(store.root, sum(_missing_bytes(file, store) for file in missing))
     here_bytes = wanted.size_bytes - sum(file.expected.size_bytes for file in missing)
     whole = WholeProgress(wanted.size_bytes, here_bytes, on_progress)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from localllm.errors import ModelError, NoRoom
+from localllm.units import size_words
 
 _QUANT = (
     r"(?:UD-)?"  # Unsloth's mixtures of several types
@@ -167,8 +168,8 @@ def choose_quant(sizes: Mapping[str, int], room_bytes: int) -> Choice:
             return Choice(quant, usable[quant], _reason(quant, favourite, usable[quant], room_bytes))
     smallest = min(usable, key=usable.__getitem__)
     raise NoRoom(
-        f"the smallest quantization, {smallest}, needs {_words(needed_bytes(usable[smallest]))} of memory and "
-        f"{_words(room_bytes)} are free; close other programs or take a smaller model"
+        f"the smallest quantization, {smallest}, needs {size_words(needed_bytes(usable[smallest]))} of memory and "
+        f"{size_words(room_bytes)} are free; close other programs or take a smaller model"
     )
 
 
@@ -199,7 +200,7 @@ def _reason(quant: str, favourite: str, size_bytes: int, room_bytes: int) -> str
         merit = "the smallest there is above 4 bits; it fits"
     else:
         merit = "the best that fits"
-    return f"{quant}: {_words(size_bytes)}, {merit} the {_words(room_bytes)} of memory free"
+    return f"{quant}: {size_words(size_bytes)}, {merit} the {size_words(room_bytes)} of memory free"
 
 
 def _plain(quant: str) -> str:
@@ -212,8 +213,3 @@ def _named_bits(quant: str) -> int:
     """The bits in its name: 4 in IQ4_XS, 16 in BF16."""
     plain = _plain(quant)
     return _WORDY_BITS.get(plain) or int(re.sub(r"\D", "", plain)[:1] or 0)
-
-
-def _words(size_bytes: int) -> str:
-    """A size for a person: 639 MB, 1.1 GB."""
-    return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 999_500_000 else f"{size_bytes / 1e6:.0f} MB"

@@ -3,10 +3,10 @@
 import platform
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from localllm.devices.bandwidth import memory_bandwidth
 from localllm.devices.cpu import available_memory_bytes
 from localllm.devices.footprint import ModelShape, repacked_types
 from localllm.devices.forecast import Forecast, forecast
@@ -16,11 +16,11 @@ from localllm.models.gguf.cursor import Truncated
 from localllm.models.gguf.facts import ModelFacts, facts_of
 from localllm.models.gguf.header import GgufHeader, parse_header, read_header
 from localllm.models.gguf.tensors import TensorInfo
-from localllm.models.hub.address import locate
-from localllm.models.hub.peek import MOST_BYTES, read_beginning
 from localllm.models.local import LocalModel
 from localllm.models.quant import bits_per_weight
-from localllm.models.wanted import Wanted
+
+if TYPE_CHECKING:
+    from localllm.models.wanted import Wanted
 
 FIRST_BYTES = 2**20  # the header of a model with 32,000 tokens; one with 250,000 has it in
 _GROWTH = 8  # times that
@@ -53,7 +53,7 @@ def outlook_of(
             available_bytes=available_memory_bytes(),
             context=context,
             jobs=jobs,
-            bandwidth=memory_bandwidth(),
+            bandwidth=_bandwidth,
         ),
     )
 
@@ -93,8 +93,11 @@ def headers_of(model: LocalModel) -> list[GgufHeader]:
     return [read_header(Path(path)) for path in model.parts or (model.path,)]
 
 
-def header_on_hub(wanted: Wanted, *, offline: bool) -> GgufHeader:
+def header_on_hub(wanted: "Wanted", *, offline: bool) -> GgufHeader:
     """Of the first file of a model, of which nothing else is fetched. Raises DownloadFailed, LoadFailed."""
+    from localllm.models.hub.address import locate
+    from localllm.models.hub.peek import MOST_BYTES, read_beginning
+
     file = wanted.files[0]
     source = next((source for source in file.sources if isinstance(source, HubSource)), None)
     if wanted.format != "gguf" or source is None:
@@ -128,3 +131,9 @@ def _repacked_bytes(tensors: Sequence[TensorInfo]) -> int:
     return sum(
         tensor.size_bytes for tensor in tensors if tensor.type_name in types and tensor.name != "token_embd.weight"
     )
+
+
+def _bandwidth() -> float:
+    from localllm.devices.bandwidth import memory_bandwidth  # numpy takes longer to import than the rest together
+
+    return memory_bandwidth()

@@ -38,7 +38,7 @@ def test_an_alias_stands_for_a_model_until_it_is_forgotten(shell: Shell, store: 
         (("alias", "--remove"), 2, "--remove takes the alias alone"),
         (("alias", "first", "tiny:1m", "--remove"), 2, "--remove takes the alias alone"),
         (("alias", "nobody"), 3, "localllm alias NAME MODEL"),
-        (("cp", "tiny:1m", "mine"), 2, "can be no model's name"),
+        (("cp", "tiny:1m", "mi ne"), 2, "can be no model's name"),
         (("cp", "tiny:1m", "../mine:v1"), 2, "can be no model's name"),
         (("cp", "tiny:1m", "tiny:1M"), 2, "there is a tiny:1M already"),
         (("cp", "tiny:1m", "qwen3:4b"), 2, "name of a known model"),
@@ -76,3 +76,9 @@ def test_a_copy_shares_its_files_and_goes_its_own_way(shell: Shell, store: Store
     shell.ok("rm", "tiny:1m")
     assert [row[0] for row in shell.ok("list").rows] == ["NAME", "mine:v1"]
     assert blob_of(store, b"GGUF one").exists()
+
+
+def test_a_copy_without_a_tag_gets_that_of_the_model(shell: Shell, store: Store) -> None:
+    stored_model(store)
+    shell.ok("cp", "tiny:1m", "mine")
+    assert [manifest.name for manifest in store.survey().manifests] == ["mine:1m", "tiny:1m"]

@@ -3,7 +3,7 @@
 import pytest
 
 from localllm.cli.table import print_fields, print_table
-from localllm.cli.words import count_words, printable, size_words
+from localllm.cli.words import count_words, printable
 
 
 def test_columns_stand_below_their_headings(capsys: pytest.CaptureFixture[str]) -> None:
@@ -24,24 +24,6 @@ def test_what_would_drive_the_terminal_is_escaped(capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out == "A\n\\x1b[2J\\n\na             \\x07\n              below\n"
     assert printable("größer – 模型") == "größer – 模型"
     assert printable("\udcff") == "\\udcff"
-
-
-@pytest.mark.parametrize(
-    ("size_bytes", "words"),
-    [
-        (0, "0 kB"),
-        (1, "1 kB"),
-        (434_600, "435 kB"),
-        (999_499, "1000 kB"),
-        (999_500, "1 MB"),
-        (98_362_432, "98 MB"),
-        (999_499_999, "999 MB"),
-        (999_500_000, "1.0 GB"),
-        (4_280_404_704, "4.3 GB"),
-    ],
-)
-def test_sizes(size_bytes: int, words: str) -> None:
-    assert size_words(size_bytes) == words
 
 
 @pytest.mark.parametrize(

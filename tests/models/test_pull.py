@@ -213,7 +213,7 @@ def test_a_full_disk_is_noticed_before_anything_is_asked(
     hub: Hub, here: None, store: Store, data: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk_with(SPARE_BYTES + len(data) - 1, monkeypatch)
-    with pytest.raises(NoRoom, match=r"64 MiB free, 64 MiB are needed; .* set LOCALLLM_HOME") as caught:
+    with pytest.raises(NoRoom, match=r"68 MB free, 68 MB are needed; .* set LOCALLLM_HOME") as caught:
         get(store, data, HUB)
     assert str(store.root) in caught.value.message
     assert hub.log == []
@@ -289,3 +289,11 @@ def test_the_manifest_says_what_the_card_says(hub: Hub, here: None, store: Store
     assert card.artifact is not None
     assert (manifest.files[0].sha256, manifest.files[0].filename) == (card.artifact.sha256, card.artifact.filename)
     assert manifest.created > 1_700_000_000
+
+
+@pytest.mark.parametrize("fault", ["head_status", "get_status"])
+def test_what_was_refused_takes_no_room(hub: Hub, here: None, store: Store, data: bytes, fault: str) -> None:
+    setattr(hub.faults, fault, 404)
+    with pytest.raises(DownloadFailed):
+        get(store, data, HUB)
+    assert part_of(store, data).stat().st_size == 0

@@ -8,6 +8,7 @@ import pytest
 
 from localllm.errors import DownloadFailed, LoadFailed
 from localllm.models.gguf.header import GgufHeader, read_header
+from localllm.models.hub import peek
 from localllm.models.local import LocalModel
 from localllm.models.on_disk import from_manifest, from_path
 from localllm.models.storage.store import Store
@@ -63,7 +64,7 @@ def test_a_large_vocabulary_takes_a_second_look(hub: Hub) -> None:
 
 
 def test_a_header_without_end_is_not_read(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outlook, "MOST_BYTES", 2 * MIB)
+    monkeypatch.setattr(peek, "MOST_BYTES", 2 * MIB)
     wanted = put(hub, large_model(100_000))
     with pytest.raises(LoadFailed, match=f"the header of {NAME}:F32 is longer than 2 MiB"):
         header_on_hub(wanted, offline=False)

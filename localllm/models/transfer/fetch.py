@@ -58,14 +58,17 @@ class _Progress:
 def _fetch_bytes(
     locate: Callable[[], Location], part: PartFile, options: FetchOptions, on_look: Callable[[], None]
 ) -> None:
+    source = Source(locate)
     part.reserve()
     on_look()
-    source = Source(locate)
     connections = options.connections if part.expected.size_bytes >= _ALONE_BYTES else 1
     try:
         run_crew(Works(part, source, options), Lane.fill_segments, connections, on_look)
     except RangeIgnored:
         run_crew(Works(part, source, options), Lane.fill_whole, 1, on_look)
+    finally:
+        if not part.size_bytes:  # refused, say: its room is not kept for nothing
+            part.drop()
 
 
 def _check(options: FetchOptions) -> None:
