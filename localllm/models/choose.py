@@ -13,14 +13,14 @@ from localllm.models.hub.kinds import is_allowed, refusal_words
 from localllm.models.hub.repository import HubFile, HubRepository
 from localllm.models.manifest import Format
 from localllm.models.names import ModelName
+from localllm.models.on_disk import BESIDE_PTE
 from localllm.models.quant import canonical_quant, choose_quant, quant_of, rank, split_of
 from localllm.models.reference import HubReference
 from localllm.models.resolve import CardWanted, Pullable, tag_of
+from localllm.models.signing.trusted_key import SIGNATURE_NAME
 from localllm.models.wanted import MAIN, Wanted, WantedFile, of_hub, pinned
 
-SIGNATURE = "model.sig"  # OpenSSF model signing, "model_signing sign": the default name
 _LEAST_COMMIT_DIGITS = 7
-_BESIDE_PTE = {"tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "config.json"}
 
 Files = tuple[HubFile, ...]
 
@@ -79,7 +79,7 @@ def wanted_files(files: Sequence[HubFile], repository: HubRepository) -> tuple[W
 
 def signature_of(repository: HubRepository) -> WantedFile | None:
     """The signature that a repository carries, if it does."""
-    file = repository.find(SIGNATURE)
+    file = repository.find(SIGNATURE_NAME)
     return None if file is None else of_hub(file, repository)
 
 
@@ -160,7 +160,7 @@ def _named_file(path: str, repository: HubRepository) -> _Choice:
 def _beside(exported: HubFile, repository: HubRepository) -> Files:
     """What a .pte file is used with, from its own folder."""
     folder = exported.path.rpartition("/")[0]
-    wanted = {f"{folder}/{name}".lstrip("/") for name in _BESIDE_PTE}
+    wanted = {f"{folder}/{name}".lstrip("/") for name in BESIDE_PTE}
     return tuple(file for file in repository.files if file.path in wanted)
 
 

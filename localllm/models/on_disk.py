@@ -20,7 +20,7 @@ PTE_MAGIC, PTE_MAGIC_OFFSET = b"ET12", 4  # ExecuTorch schema/program.fbs, `file
 ENGINES = {"gguf": "llama_cpp", "pte": "executorch"}
 CHECKPOINT_CONFIG = "config.json"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model")
-_BESIDE_PTE = (*TOKENIZERS, "tokenizer_config.json", "special_tokens_map.json", CHECKPOINT_CONFIG)
+BESIDE_PTE = (*TOKENIZERS, "tokenizer_config.json", "special_tokens_map.json", CHECKPOINT_CONFIG)
 _CHECKPOINT = "{place} is a checkpoint, which no engine here runs as it is; turn it into a GGUF file first"
 _NUMBER_FROM, _NUMBER_TO = -len("00001-of-00003.gguf"), -len("-of-00003.gguf")
 
@@ -105,7 +105,7 @@ def format_of(path: Path) -> Format:
 
 def beside_pte(path: Path) -> list[Path]:
     """The files that an exported model needs beside it. Raises LoadFailed where it has no tokenizer."""
-    found = [path.with_name(name) for name in _BESIDE_PTE if path.with_name(name).is_file()]
+    found = [path.with_name(name) for name in BESIDE_PTE if path.with_name(name).is_file()]
     if not any(file.name in TOKENIZERS for file in found):
         raise LoadFailed(f"{shown(path)} has no tokenizer beside it; put its {' or '.join(TOKENIZERS)} there")
     return found

@@ -21,6 +21,7 @@ from localllm.models.manifest import Manifest, StoredFile, version_of
 from localllm.models.names import ModelName
 from localllm.models.progress import ELSEWHERE, OnProgress, Progress, WholeProgress
 from localllm.models.signing.policy import SignaturePolicy, check_signature
+from localllm.models.signing.trusted_key import MAX_SIGNATURE_BYTES
 from localllm.models.small_file import read_small_file
 from localllm.models.storage.store import Store
 from localllm.models.transfer.options import FetchOptions
@@ -28,7 +29,6 @@ from localllm.models.transfer.part import PartFile
 from localllm.models.wanted import Wanted, WantedFile
 
 HERE = "a file that was already here"
-MOST_SIGNATURE_BYTES = 8 * 2**20  # every file of the largest repositories is listed in less
 
 
 class PullOptions(Struct, frozen=True, kw_only=True):
@@ -192,7 +192,7 @@ def _signature(wanted: Wanted, options: PullOptions) -> bytes | None:
     file = wanted.signature
     if file is None or options.signatures == "off" or wanted.is_pinned:
         return None
-    if file.expected.size_bytes > MOST_SIGNATURE_BYTES:
+    if file.expected.size_bytes > MAX_SIGNATURE_BYTES:
         raise IntegrityError(f"the signature of {wanted.name} has {file.expected.size_bytes} bytes; that is none")
     return read_small_file(file, offline=options.offline)
 
