@@ -61,6 +61,14 @@ class Catalog:
                 return CardMatch(card, quant)
         return None
 
+    def of_repository(self, repository: str) -> ModelCard | None:
+        """The card whose files come from that repository of the hub, or None."""
+        for card in self.cards():
+            hub = card.localllm.hub
+            if hub is not None and hub.repository.lower() == repository.lower():
+                return card
+        return None
+
     def ambiguous(self, name: str) -> list[str]:
         """The names of the cards of the family that `name` means, smallest first, if it is not clear which; else []."""
         if self.find(name) is not None:

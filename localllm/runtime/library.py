@@ -118,11 +118,15 @@ class Library:
         return from_manifest(manifest, self.store)
 
     def choose(self, pullable: Pullable) -> "Wanted":
-        """What to fetch for it: asks the hub, unless a card says everything. Raises ModelNotFound, DownloadFailed,
-        NoRoom."""
+        """What to fetch for it: asks the hub, unless a card says everything.
+
+        A repository that a card knows brings the card's defaults. Raises ModelNotFound, DownloadFailed, NoRoom.
+        """
         from localllm.models.choose import choose
 
-        return choose(pullable, self._hub(), available_memory_bytes())
+        wanted = choose(pullable, self._hub(), available_memory_bytes())
+        card = self.catalog.of_repository(pullable.repository) if isinstance(pullable, HubReference) else None
+        return wanted if card is None else msgspec.structs.replace(wanted, defaults=card.localllm.defaults)
 
     def newer(self, manifest: Manifest) -> "Wanted | None":
         """The version that there is now, if it is another than the one in use.

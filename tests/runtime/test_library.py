@@ -198,3 +198,13 @@ def test_signatures_that_are_required_without_a_key_are_a_mistake_of_the_setting
     with pytest.raises(ConfigError):
         with_settings(library, signatures="require").pull(wanted, SILENT, pytest.fail)
     assert hub.log == []
+
+
+def test_a_repository_of_a_card_brings_the_cards_defaults(library: Library, hub: Hub) -> None:
+    match = library.catalog.find("smollm2:135m")
+    assert match is not None
+    assert match.card.localllm.hub is not None
+    repository = match.card.localllm.hub.repository
+    hub.commit(repository, split_model())
+    assert pulled(library, f"{repository}:F32").defaults == match.card.localllm.defaults
+    assert pulled(library).defaults != match.card.localllm.defaults
