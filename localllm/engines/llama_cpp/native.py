@@ -4,14 +4,12 @@ import ctypes
 import os
 from collections import deque
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import llama_cpp as lib
 
 from localllm.engines.base import OnProgress
 from localllm.errors import LoadFailed
-from localllm.models.gguf.header import read_header
 
 _LOG_WARNING = 3  # ggml_log_level: 1 debug, 2 info, 3 warning, 4 error, 5 continues the line before
 _recent_log: deque[str] = deque(maxlen=40)
@@ -57,10 +55,10 @@ def recent_log() -> str:
 
 
 def load_model(paths: Sequence[str], on_progress: OnProgress) -> Handle:
-    """A model handle, from one file or from all parts in order. Raises LoadFailed, in the library's words or our own:
-    headers are checked here first, since the library may end the process over a bad one."""
-    for path in paths:
-        read_header(Path(path))
+    """A model handle, from one file or from all parts in order. Raises LoadFailed with the library's own words.
+
+    The caller has checked the headers: over a bad one the library may end the process.
+    """
     params = lib.llama_model_default_params()
 
     @lib.llama_progress_callback  # type: ignore[untyped-decorator]
@@ -107,13 +105,3 @@ def architecture(model: Handle) -> str:
 def supports_gpu() -> bool:
     """Whether the library was built for a GPU and finds one."""
     return bool(lib.llama_supports_gpu_offload())
-
-
-def kv_bytes_per_token(model: Handle) -> int:
-    """Bytes of K and V at float16 for one token in all layers (an upper bound for models that mix layer kinds)."""
-    kind = architecture(model)
-    heads, kv_heads = lib.llama_model_n_head(model), lib.llama_model_n_head_kv(model)
-    default = lib.llama_model_n_embd(model) // max(1, heads)
-    key_length = int(metadata(model, f"{kind}.attention.key_length") or default)
-    value_length = int(metadata(model, f"{kind}.attention.value_length") or default)
-    return int(lib.llama_model_n_layer(model) * kv_heads * (key_length + value_length) * 2)

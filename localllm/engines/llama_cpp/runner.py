@@ -3,6 +3,7 @@
 import ctypes
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import llama_cpp as lib
 import numpy as np
@@ -21,11 +22,15 @@ from localllm.engines.llama_cpp.states import fingerprint, state_key
 from localllm.engines.llama_cpp.tokenizer import LlamaTokenizer
 from localllm.engines.plan import LoadPlan
 from localllm.errors import EngineError, LoadFailed
+from localllm.models.gguf.attention import Attention
+from localllm.models.gguf.facts import facts_of
+from localllm.models.gguf.header import read_header
 from localllm.types import AdapterUse
 
 BATCH_TOKENS = 2048
 UBATCH_TOKENS = 512
 CHUNK_TOKENS = 256
+KV_BYTES = 2  # float16
 
 # Flash attention splits the KV of a lone row between threads from 512 cells on, which are allocated 256 at a time, and
 # then adds up otherwise than for several rows (ggml-cpu/ops.cpp). Without it rows differed at 100 tokens (measured).
@@ -40,7 +45,10 @@ class LlamaRunner:
 
     def __init__(self, plan: LoadPlan, on_progress: OnProgress) -> None:
         started = time.perf_counter()
-        self._model = native.load_model(plan.parts or (plan.path,), on_progress)
+        paths = plan.parts or (plan.path,)
+        facts = facts_of([read_header(Path(path)) for path in paths])
+        room_bytes = max(0, available_memory_bytes() - facts.weights_bytes)  # later, some weights would count twice
+        self._model = native.load_model(paths, on_progress)
         if lib.llama_model_has_encoder(self._model) and lib.llama_model_has_decoder(self._model):
             raise LoadFailed(f"{plan.path} is an encoder-decoder model (like T5), which is not supported")
         self._adapters = LlamaAdapters(self._model, plan.adapters)
@@ -48,7 +56,7 @@ class LlamaRunner:
         self._governor = None if plan.threads else ThreadGovernor(self._threads, CoreMeter())
         self._last_step = 0.0
         self._context: native.Handle = None
-        slots = self._open_context(plan)
+        slots = self._open_context(plan, facts.attention, room_bytes)
         self._flash_attention = _flash_attention(plan, slots)
         layout = fingerprint(self._model, self._context, slots=slots, flash_attention=self._flash_attention)
         self._kv = SlotMemory(self._model, self._context, layout)
@@ -156,12 +164,12 @@ class LlamaRunner:
             lib.llama_model_free(self._model)
             self._context = self._model = None
 
-    def _open_context(self, plan: LoadPlan) -> int:
-        """Make the context; returns its number of slots."""
+    def _open_context(self, plan: LoadPlan, attention: Attention, room_bytes: int) -> int:
+        """Make the context, in so much memory; returns its number of slots."""
         fit = fit_kv(
-            bytes_per_token=native.kv_bytes_per_token(self._model),
+            bytes_per_token=attention.kv_values * KV_BYTES,
             trained_tokens=int(lib.llama_model_n_ctx_train(self._model)),
-            available_bytes=available_memory_bytes(),
+            available_bytes=room_bytes,
             context=plan.context_tokens,
             jobs=plan.max_jobs,
         )

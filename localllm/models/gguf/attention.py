@@ -17,6 +17,11 @@ class Attention(Struct, frozen=True, kw_only=True):
     sliding_window: int  # tokens
     windowed_layers: tuple[bool, ...]  # of each layer: whether it sees no further than the window
 
+    @property
+    def kv_values(self) -> int:
+        """Numbers in the keys and values of one token, in all layers together."""
+        return sum(self.kv_heads) * (self.key_length + self.value_length)
+
 
 def attention_of(fields: Fields, architecture: str, layers: int, width: int) -> Attention:
     """The attention of a model of `layers` and embeddings of `width`. Raises LoadFailed, naming the key at fault."""
