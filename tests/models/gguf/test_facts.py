@@ -129,6 +129,7 @@ def test_heads_of_each_layer_are_told_apart() -> None:
     of_kv = numbers("llama.attention.head_count_kv", I32, [0, 2, 1])
     found = facts(layers, heads, of_kv, wide)
     assert (found.attention.heads, found.attention.kv_heads) == (8, (0, 2, 1))
+    assert found.attention.kv_values == 3 * (found.attention.key_length + found.attention.value_length) > 0
     assert found.feed_forward_width == 30
 
 
