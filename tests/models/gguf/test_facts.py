@@ -127,9 +127,10 @@ def test_heads_of_each_layer_are_told_apart() -> None:
     heads = numbers("llama.attention.head_count", I32, [0, 8, 4])
     wide = numbers("llama.feed_forward_length", I32, [10, 30, 20])
     of_kv = numbers("llama.attention.head_count_kv", I32, [0, 2, 1])
-    found = facts(layers, heads, of_kv, wide)
+    lengths = [count("llama.attention.key_length", 32), count("llama.attention.value_length", 16)]
+    found = facts(layers, heads, of_kv, wide, *lengths)
     assert (found.attention.heads, found.attention.kv_heads) == (8, (0, 2, 1))
-    assert found.attention.kv_values == 3 * (found.attention.key_length + found.attention.value_length) > 0
+    assert found.attention.kv_values == 3 * (32 + 16)
     assert found.feed_forward_width == 30
 
 
