@@ -1,6 +1,7 @@
 """Fixtures for all tests: a clean environment, and models to run."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -20,12 +21,18 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+@pytest.fixture(scope="session")
+def homes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for the homes."""
+    return tmp_path_factory.mktemp("homes")
+
+
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def clean_environment(monkeypatch: pytest.MonkeyPatch, homes: Path) -> Path:
     """No setting of the developer's own, and an empty home; returns the home."""
     for name in [name for name in os.environ if name.startswith("LOCALLLM_")]:
         monkeypatch.delenv(name)
-    home = tmp_path_factory.mktemp("home")
+    home = Path(tempfile.mkdtemp(dir=homes))
     monkeypatch.setenv("LOCALLLM_HOME", str(home))
     monkeypatch.setenv("LOCALLLM_CONFIG", str(home / "config.toml"))
     return home

@@ -1,8 +1,12 @@
 """Services and servers for tests: real worker processes, real sockets on 127.0.0.1."""
 
 import asyncio
+import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
+
+import uvicorn.server
 
 from localllm.api.clients import Clients
 from localllm.api.server import bind, make_server, url_of
@@ -14,6 +18,15 @@ from localllm.models.resolve import resolve
 from localllm.models.storage.store import Store
 from localllm.runtime.local import LocalService
 from localllm.service import ChatService
+
+
+async def nap(seconds: float) -> None:
+    """Sleep, but no longer than a test wants to wait for the end of a server."""
+    await asyncio.sleep(min(seconds, 0.005))
+
+
+# uvicorn looks ten times a second whether it is to end, and then waits for a tenth of a second
+setattr(uvicorn.server, "asyncio", SimpleNamespace(**vars(asyncio) | {"sleep": nap}))  # noqa: B010
 
 
 def local_model(reference: str) -> LocalModel:
@@ -42,6 +55,7 @@ async def running_server(
     """The base URL of a server in this event loop, on a socket of its own."""
     known = clients or Clients(key)
     listener = bind("127.0.0.1", 0, known)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as uvloop does, with which `localllm serve` runs
     server = make_server(service, clients=known, host="127.0.0.1")
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:

@@ -6,46 +6,69 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec import Struct
 
 ROOT = Path(__file__).parent.parent
-MODULES = sorted((ROOT / "localllm").rglob("*.py"))
 MOST_LINES = 400
 MOST_MEDIAN_LINES = 150
 MOST_FUNCTION_LINES = 40
 VAGUE = {"utils", "util", "helpers", "helper", "common", "misc", "core", "manager", "stuff"}
 
 
-def name_of(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
+class Module(Struct, frozen=True):
+    """A module, read once."""
+
+    path: Path
+    text: str
+    tree: ast.Module
+    nodes: list[ast.AST]
+
+    @property
+    def name(self) -> str:
+        return self.path.relative_to(ROOT).as_posix()
+
+    @property
+    def lines(self) -> int:
+        return len(self.text.splitlines())
+
+    @property
+    def functions(self) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+        return (node for node in self.nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
 
 
-def lines_of(path: Path) -> int:
-    return len(path.read_text("utf-8").splitlines())
+@pytest.fixture(scope="module")
+def modules() -> list[Module]:
+    return [module_at(path) for path in sorted((ROOT / "localllm").rglob("*.py"))]
 
 
-def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield node
+def module_at(path: Path) -> Module:
+    text = path.read_text("utf-8")
+    tree = ast.parse(text)
+    return Module(path, text, tree, list(ast.walk(tree)))
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_a_module_is_small_and_opens_with_what_it_is_for(path: Path) -> None:
-    assert lines_of(path) <= MOST_LINES
-    assert ast.get_docstring(ast.parse(path.read_text("utf-8")))
-    assert path.stem not in VAGUE
+def test_modules_are_small(modules: list[Module]) -> None:
+    assert [f"{module.name}: {module.lines}" for module in modules if module.lines > MOST_LINES] == []
 
 
-def test_the_median_module_is_smaller_still() -> None:
-    assert len(MODULES) > 50
-    assert statistics.median(map(lines_of, MODULES)) < MOST_MEDIAN_LINES
+def test_a_module_opens_with_what_it_is_for(modules: list[Module]) -> None:
+    assert [module.name for module in modules if not ast.get_docstring(module.tree)] == []
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_functions_are_small(path: Path) -> None:
+def test_a_name_says_what_is_inside(modules: list[Module]) -> None:
+    assert [module.name for module in modules if module.path.stem in VAGUE] == []
+
+
+def test_the_median_module_is_smaller_still(modules: list[Module]) -> None:
+    assert len(modules) > 50
+    assert statistics.median(module.lines for module in modules) < MOST_MEDIAN_LINES
+
+
+def test_functions_are_small(modules: list[Module]) -> None:
     assert [
-        f"{function.name}: {lines}"
-        for function in functions(path)
+        f"{module.name}, {function.name}: {lines}"
+        for module in modules
+        for function in module.functions
         if (lines := body_lines(function)) > MOST_FUNCTION_LINES
     ] == []
 
@@ -56,24 +79,29 @@ def body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return (function.end_lineno or 0) - first.lineno + 1
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_the_environment_is_read_in_one_place(path: Path) -> None:
-    text = path.read_text("utf-8")
-    assert path.name == "config.py" or ("os.environ" not in text and "getenv" not in text)
+def test_the_environment_is_read_in_one_place(modules: list[Module]) -> None:
+    assert [
+        module.name
+        for module in modules
+        if module.path.name != "config.py" and ("os.environ" in module.text or "getenv" in module.text)
+    ] == []
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_input_is_not_checked_by_assert(path: Path) -> None:
-    assert not [node.lineno for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Assert)]
+def test_input_is_not_checked_by_assert(modules: list[Module]) -> None:
+    assert [
+        f"{module.name}:{node.lineno}" for module in modules for node in module.nodes if isinstance(node, ast.Assert)
+    ] == []
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_nothing_public_is_typed_any(path: Path) -> None:
+def test_nothing_public_is_typed_any(modules: list[Module]) -> None:
     """The one alias of Any stands for ctypes objects, inside the llama.cpp engine."""
-    if name_of(path) == "localllm/engines/llama_cpp/native.py":
-        return
-    names = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Name)]
-    assert "Any" not in {name.id for name in names}
+    assert [
+        f"{module.name}:{node.lineno}"
+        for module in modules
+        if module.name != "localllm/engines/llama_cpp/native.py"
+        for node in module.nodes
+        if isinstance(node, ast.Name) and node.id == "Any"
+    ] == []
 
 
 def test_every_room_stands_in_the_map() -> None:

@@ -16,9 +16,7 @@ Examples:
 
 def command(
     model: Annotated[str, typer.Argument(help="A model on this disk; see: localllm list")],
-    name: Annotated[
-        str, typer.Argument(help="Its other name; without a tag it gets the model's.")
-    ],
+    name: Annotated[str, typer.Argument(help="Its other name; without a tag it gets the model's.")],
     json: options.Json = False,
 ) -> None:
     """Keep a model under another name as well.

@@ -125,6 +125,7 @@ async def test_vectors_of_a_real_worker(http: httpx2.AsyncClient, url: str) -> N
     assert too_long.json()["error"]["param"] == "input"
 
 
+@pytest.mark.slow
 async def test_a_model_that_only_chats_says_so(http: httpx2.AsyncClient, tiny_model: Path) -> None:
     async with running_service(str(tiny_model)) as service, running_server(service) as url:
         response = await http.post(f"{url}/embeddings", json={"input": "x"})

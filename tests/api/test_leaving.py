@@ -50,6 +50,7 @@ async def test_leaving_a_stream(http: httpx2.AsyncClient, url: str) -> None:
     await place_is_free(http, url)
 
 
+@pytest.mark.slow
 async def test_leaving_while_the_prompt_is_read(http: httpx2.AsyncClient, url: str) -> None:
     async with http.stream("POST", f"{url}/chat/completions", json=body("x" * 4000, stream=True)) as response:
         assert response.status_code == 200  # 63 pieces of 50 ms are still to come
@@ -57,12 +58,14 @@ async def test_leaving_while_the_prompt_is_read(http: httpx2.AsyncClient, url: s
 
 
 @pytest.mark.parametrize("length", [2000, 4000])
+@pytest.mark.slow
 async def test_leaving_a_whole_answer(http: httpx2.AsyncClient, url: str, length: int) -> None:
     with pytest.raises(httpx2.ReadTimeout):
         await http.post(f"{url}/chat/completions", json=body("x" * length), timeout=0.6)
     await place_is_free(http, url)
 
 
+@pytest.mark.slow
 async def test_leaving_the_queue(http: httpx2.AsyncClient, url: str) -> None:
     first = asyncio.create_task(http.post(f"{url}/chat/completions", json=body("y" * 30)))
     await asyncio.sleep(0.2)
@@ -82,6 +85,7 @@ async def test_leaving_during_a_load(http: httpx2.AsyncClient, url: str) -> None
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+@pytest.mark.slow
 async def test_an_error_in_a_stream_is_an_event_and_the_next_request_is_answered(
     http: httpx2.AsyncClient, url: str, service: LocalService
 ) -> None:

@@ -53,6 +53,7 @@ def test_a_stream_says_the_same(client: openai.OpenAI) -> None:
     assert chunks[-2].choices[0].finish_reason == "stop"
 
 
+@pytest.mark.slow
 def test_the_stream_helper_of_the_package_accepts_every_chunk(client: openai.OpenAI) -> None:
     with client.chat.completions.stream(model=MODEL, messages=QUESTION, temperature=0) as stream:
         for _ in stream:
@@ -69,6 +70,7 @@ def test_a_text_is_continued(client: openai.OpenAI) -> None:
     assert "".join(part.choices[0].text for part in parts if part.choices) == answer.choices[0].text
 
 
+@pytest.mark.slow
 def test_a_seed_repeats_an_answer(client: openai.OpenAI) -> None:
     def answer(seed: int) -> str:
         made = client.chat.completions.create(
@@ -91,6 +93,7 @@ def test_a_stop_string_ends_the_answer_and_is_not_shown(client: openai.OpenAI) -
     assert "Par" not in answer.choices[0].message.content
 
 
+@pytest.mark.slow
 def test_choices_differ_and_the_prompt_is_paid_once(client: openai.OpenAI) -> None:
     one = client.chat.completions.create(model=MODEL, messages=QUESTION, temperature=1, seed=3, max_tokens=12)
     three = client.chat.completions.create(model=MODEL, messages=QUESTION, temperature=1, seed=3, max_tokens=12, n=3)
@@ -102,12 +105,14 @@ def test_choices_differ_and_the_prompt_is_paid_once(client: openai.OpenAI) -> No
     assert three.usage.completion_tokens > one.usage.completion_tokens
 
 
+@pytest.mark.slow
 def test_greedy_choices_are_equal(client: openai.OpenAI) -> None:
     answer = client.completions.create(model=MODEL, prompt="One, two, three,", max_tokens=6, temperature=0, n=2)
     assert len({choice.text for choice in answer.choices}) == 1
     assert [choice.index for choice in answer.choices] == [0, 1]
 
 
+@pytest.mark.slow
 def test_log_probabilities(client: openai.OpenAI) -> None:
     answer = client.chat.completions.create(
         model=MODEL, messages=QUESTION, temperature=0, max_tokens=8, logprobs=True, top_logprobs=3
@@ -156,6 +161,7 @@ def test_errors_come_as_the_exceptions_that_programs_catch(client: openai.OpenAI
     assert long.value.code == "context_length_exceeded"
 
 
+@pytest.mark.slow
 def test_closing_a_stream_early_leaves_the_server_ready(client: openai.OpenAI) -> None:
     for _ in range(6):  # more than there are slots
         with client.chat.completions.create(
@@ -166,6 +172,7 @@ def test_closing_a_stream_early_leaves_the_server_ready(client: openai.OpenAI) -
     assert "Paris" in (answer.choices[0].message.content or "")
 
 
+@pytest.mark.slow
 def test_the_async_client_streams_side_by_side(server: ServerProcess) -> None:
     async def answer(client: openai.AsyncOpenAI, question: str) -> str:
         stream = await client.chat.completions.create(

@@ -62,6 +62,7 @@ async def test_usage_comes_last_and_only_when_asked_for(http: httpx2.AsyncClient
     }
 
 
+@pytest.mark.slow
 async def test_no_character_is_split(http: httpx2.AsyncClient, url: str) -> None:
     text = "日本語 🎉 é" * 3
     found = chunks(await lines(http, url, {**chat(text), "model": "echo:50"}))

@@ -11,6 +11,7 @@ from localllm.bench.scenario import Goal, Measured, Reading, Scenario, play_roun
 from localllm.bench.scenarios import SCENARIOS, goals_by_scenario
 from localllm.bench.together import Request, together
 from localllm.bench.verdict import Row, measured_line, rows_of, texts_compared, verdict_table
+from tests.marks import slow
 from tests.serving import running_server, running_service
 
 pytestmark = pytest.mark.anyio
@@ -63,7 +64,7 @@ async def test_rounds_take_turns_with_the_same_prompts_and_new_ones_each_round()
     assert [(r.target, r.round) for r in results] == list(zip("abbaab", (0, 0, 1, 1, 2, 2), strict=True))
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+@pytest.mark.parametrize("scenario", [SCENARIOS[0], *map(slow, SCENARIOS[1:])], ids=lambda scenario: scenario.name)
 async def test_a_server_that_refuses_is_a_fault_not_an_end(scenario: Scenario) -> None:
     async with running_service("echo") as service, running_server(service) as url:
         target = Target(name="ours", url=url, model="nobody")

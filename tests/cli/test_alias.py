@@ -7,6 +7,7 @@ import pytest
 from localllm.models.storage.store import Store
 from tests.cli.blobs import blob_of
 from tests.cli.shell import Shell
+from tests.marks import slow
 from tests.models.cards import stored_model
 
 
@@ -30,20 +31,20 @@ def test_an_alias_stands_for_a_model_until_it_is_forgotten(shell: Shell, store: 
     [
         (("alias", "qwen3:4b", "tiny:1m"), 2, "name of a known model"),
         (("alias", "tiny:1m", "qwen3:4b"), 2, "there is a tiny:1m already"),
-        (("alias", "Big Name", "tiny:1m"), 2, "can be no alias"),
+        slow(("alias", "Big Name", "tiny:1m"), 2, "can be no alias"),
         (("alias", "second", "first"), 2, "is an alias itself"),
         (("alias", "second", "smolm2"), 3, "did you mean smollm2"),
-        (("alias", "second", "./nowhere.gguf"), 3, "nowhere.gguf"),
-        (("alias", "second", "a/b:c:d"), 3, "org/repo"),
+        slow(("alias", "second", "./nowhere.gguf"), 3, "nowhere.gguf"),
+        slow(("alias", "second", "a/b:c:d"), 3, "org/repo"),
         (("alias", "--remove"), 2, "--remove takes the alias alone"),
-        (("alias", "first", "tiny:1m", "--remove"), 2, "--remove takes the alias alone"),
+        slow(("alias", "first", "tiny:1m", "--remove"), 2, "--remove takes the alias alone"),
         (("alias", "nobody"), 3, "localllm alias NAME MODEL"),
         (("cp", "tiny:1m", "mi ne"), 2, "can be no model's name"),
-        (("cp", "tiny:1m", "../mine:v1"), 2, "can be no model's name"),
-        (("cp", "tiny:1m", "tiny:1M"), 2, "there is a tiny:1M already"),
+        slow(("cp", "tiny:1m", "../mine:v1"), 2, "can be no model's name"),
+        slow(("cp", "tiny:1m", "tiny:1M"), 2, "there is a tiny:1M already"),
         (("cp", "tiny:1m", "qwen3:4b"), 2, "name of a known model"),
-        (("cp", "tiny:1m", "first:v1"), 2, "first:v1 is an alias"),
-        (("cp", "tiny:2m", "mine:v1"), 3, "'tiny:2m'"),
+        slow(("cp", "tiny:1m", "first:v1"), 2, "first:v1 is an alias"),
+        slow(("cp", "tiny:2m", "mine:v1"), 3, "'tiny:2m'"),
     ],
 )
 def test_a_name_that_cannot_be(shell: Shell, store: Store, arguments: tuple[str, ...], code: int, word: str) -> None:

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from tests.marks import slow
 from tests.processes import Done, localllm, serving
 
 
@@ -22,6 +23,7 @@ def test_a_model_on_this_machine() -> None:
     assert 0 < told["python_share"] < 1
 
 
+@pytest.mark.slow
 def test_the_table_for_people() -> None:
     result = bench("--model", "echo", "--repeats", "1", "--prompt-tokens", "40", "--answer-tokens", "10")
     assert result.returncode == 0, result.stderr
@@ -43,9 +45,9 @@ def test_two_servers_side_by_side() -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (("--url", "http://127.0.0.1:9/v1"), 1, "is the server running"),
+        slow(("--url", "http://127.0.0.1:9/v1"), 1, "is the server running"),
         (("--url", "http://127.0.0.1:9/v1", "--streams", "a"), 2, "--streams"),
-        (("--model", "nobody"), 3, "nobody"),
+        slow(("--model", "nobody"), 3, "nobody"),
     ],
 )
 def test_mistakes_are_said_in_a_line(arguments: tuple[str, ...], code: int, words: str) -> None:

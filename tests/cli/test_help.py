@@ -58,6 +58,7 @@ def test_every_verb_explains_itself_with_examples(shell: Shell, verb: str) -> No
     assert verb in TALK or "--json" in told.out
 
 
+@pytest.mark.slow
 def test_help_loads_nothing_heavy() -> None:
     assert loaded("".join(said(verb, "--help") for verb in MODELS)) == set()
 
@@ -73,13 +74,16 @@ def test_an_unknown_verb_is_a_usage_error(shell: Shell) -> None:
     assert "dance" in told.err
 
 
+@pytest.mark.slow
 def test_the_command_line_loads_nothing_heavy() -> None:
     assert loaded("import localllm.cli.app") == set()
 
 
+@pytest.mark.slow
 def test_the_server_loads_neither_the_native_library_nor_the_terminal_app() -> None:
     assert loaded("import localllm.api.app, localllm.api.server, localllm.cli.compose") <= {"starlette", "uvicorn"}
 
 
+@pytest.mark.slow
 def test_the_worker_loads_no_server_and_no_terminal_app() -> None:
     assert loaded("import localllm.worker.child, localllm.engines.llama_cpp.runner") <= {"llama_cpp", "numpy", "jinja2"}

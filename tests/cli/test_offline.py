@@ -99,6 +99,7 @@ def test_offline_by_the_option(guard: Path, home: Path, hub: Hub) -> None:
     assert "offline mode forbids asking the hub" in done.stderr
 
 
+@pytest.mark.slow
 def test_nothing_is_left_behind_by_a_refused_pull(guard: Path, home: Path, hub: Hub) -> None:
     before = sorted(Store(home).root.rglob("*.part"))
     run("pull", "smollm2:135m", "--offline", guard=guard, home=home, hub=hub)

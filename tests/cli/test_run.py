@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.marks import slow
 from tests.processes import LOCALLLM, Done, localllm
 
 RUN = [*LOCALLLM, "run"]
@@ -21,6 +22,7 @@ def run(*arguments: str, stdin: str | None = None, **environment: str) -> Done:
 
 
 @pytest.mark.real_model
+@pytest.mark.slow
 def test_the_capital_of_france(starter_home: Path) -> None:
     result = run("--temperature", "0", "What is the capital of France?", LOCALLLM_HOME=str(starter_home))
     assert result.returncode == 0, result.stderr
@@ -34,10 +36,12 @@ def test_stdout_holds_the_answer_alone() -> None:
     assert (result.returncode, result.stdout, result.stderr) == (0, "Hello, wörld\n", "")
 
 
+@pytest.mark.slow
 def test_the_question_may_come_through_a_pipe() -> None:
     assert run("--model", "echo", stdin="from a pipe\n").stdout == "from a pipe\n"
 
 
+@pytest.mark.slow
 def test_what_is_piped_in_stands_below_the_question() -> None:
     assert run("--model", "echo", "Summarize:", stdin="some notes").stdout == "Summarize:\n\nsome notes\n"
 
@@ -57,12 +61,14 @@ def test_json_tells_all_there_is() -> None:
     assert result.stderr == ""
 
 
+@pytest.mark.slow
 def test_a_cut_answer_is_said_to_be_cut() -> None:
     result = run("--model", "echo", "--max-tokens", "3", "abcdef")
     assert result.stdout == "abc\n"
     assert "cut off" in result.stderr
 
 
+@pytest.mark.slow
 def test_stats_go_to_stderr() -> None:
     result = run("--model", "echo", "--stats", "abc")
     assert result.stdout == "abc\n"
@@ -90,6 +96,7 @@ def test_a_mistake_has_a_line_and_a_code(arguments: tuple[str, ...], code: int, 
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 def test_a_broken_config_file_is_named(clean_environment: Path) -> None:
     (clean_environment / "config.toml").write_text("modle = 'echo'")
     result = run("hi")
@@ -98,12 +105,14 @@ def test_a_broken_config_file_is_named(clean_environment: Path) -> None:
     assert "modle" in result.stderr
 
 
+@pytest.mark.slow
 def test_the_config_file_and_the_environment_choose_the_model(clean_environment: Path) -> None:
     (clean_environment / "config.toml").write_text("model = 'nobody'")
     assert run("hi").returncode == 3
     assert run("hi", LOCALLLM_MODEL="echo").stdout == "hi\n"
 
 
+@pytest.mark.slow
 def test_offline_nothing_is_fetched() -> None:
     result = run("hi", LOCALLLM_OFFLINE="1")
     assert result.returncode == 4
@@ -130,6 +139,7 @@ def test_ctrl_c_ends_it_with_what_has_come_and_leaves_nothing_behind() -> None:
 
 
 @POSIX
+@pytest.mark.slow
 def test_a_reader_that_goes_away_is_no_disaster() -> None:
     command = [*RUN, "--model", "echo", "word " * 40]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -146,7 +156,7 @@ def test_a_reader_that_goes_away_is_no_disaster() -> None:
     ("said", "words"),
     [
         ("plain \x1b[31mred\x1b]0;title\x07 end", [b"plain", b"red", b"end"]),
-        ("what is held back comes\x1b[3", [b"what", b"is", b"held", b"back", b"comes[3"]),
+        slow("what is held back comes\x1b[3", [b"what", b"is", b"held", b"back", b"comes[3"]),
     ],
 )
 def test_on_a_terminal_a_models_text_cannot_drive_it(said: str, words: list[bytes]) -> None:

@@ -11,6 +11,7 @@ import httpx2
 import psutil
 import pytest
 
+from tests.marks import slow
 from tests.processes import Done, ServerProcess, localllm, serving
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
@@ -32,6 +33,7 @@ def test_an_open_address_without_a_key_is_refused_in_one_line() -> None:
     assert "LOCALLLM_API_KEY" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_taken_port_is_refused_in_one_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         result = refused("--model", "echo", "--port", str(taken.getsockname()[1]))
@@ -40,6 +42,7 @@ def test_a_taken_port_is_refused_in_one_line() -> None:
     assert "--port" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_be_loaded_ends_it_in_one_line(tmp_path: "os.PathLike[str]") -> None:
     bad = os.path.join(tmp_path, "bad.gguf")
     with open(bad, "wb") as file:
@@ -49,6 +52,7 @@ def test_a_model_that_cannot_be_loaded_ends_it_in_one_line(tmp_path: "os.PathLik
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_the_key_is_taken_from_the_environment() -> None:
     with serving("--model", "echo", LOCALLLM_API_KEY="k") as server:
         assert chat(server.url, "hi").status_code == 401
@@ -89,7 +93,7 @@ def test_wrong_settings_are_refused_in_one_line(
 
 
 @POSIX
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("name", ["SIGTERM", slow("SIGINT")])
 def test_a_signal_lets_running_answers_end(name: str) -> None:
     with serving("--model", "echo:50") as server:
         with httpx2.stream(

@@ -62,6 +62,7 @@ def test_what_others_did_during_a_pause_does_not_count() -> None:
     assert meter.elapsed == 0.0  # a new measurement has begun
 
 
+@pytest.mark.slow
 def test_another_program_is_seen_and_this_one_is_not() -> None:
     meter = CoreMeter()
     began, own = time.monotonic(), time.process_time()

@@ -26,6 +26,7 @@ from localllm.models.local import LocalModel
 from localllm.types import Sampling, TextRequest
 from localllm.worker.handle import WorkerHandle
 from tests.devices.shapes import EIGHT_BILLION, SLIDING, shape_of
+from tests.marks import slow
 
 MIB = 2**20
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="resident memory means something else here")
@@ -164,7 +165,7 @@ async def _answer(handle: WorkerHandle, prompt_tokens: int, job: int) -> None:
 
 @LINUX
 @pytest.mark.anyio
-@pytest.mark.parametrize(("context", "jobs", "flash"), [(1024, 1, False), (1024, 16, True)])
+@pytest.mark.parametrize(("context", "jobs", "flash"), [slow(1024, 1, False), (1024, 16, True)])
 async def test_a_worker_with_a_tiny_model_takes_what_was_said(
     tiny_model: Path, context: int, jobs: int, flash: bool
 ) -> None:

@@ -23,6 +23,7 @@ from localllm.devices.forecast import (
 from localllm.engines.plan import LoadPlan
 from localllm.worker.handle import WorkerHandle
 from tests.devices.shapes import EIGHT_BILLION, SLIDING, shape_of
+from tests.marks import slow
 
 GIB = 2**30
 
@@ -213,7 +214,7 @@ def test_a_faster_memory_makes_it_faster() -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize(("context", "jobs"), [(None, None), (512, None), (None, 3)])
+@pytest.mark.parametrize(("context", "jobs"), [(None, None), slow(512, None), slow(None, 3)])
 async def test_a_worker_chooses_what_was_forecast(tiny_model: Path, context: int | None, jobs: int | None) -> None:
     seen = foresee(shape_of(tiny_model), free=available_memory_bytes(), context=context, jobs=jobs)
     plan = LoadPlan(engine="llama_cpp", path=os.fspath(tiny_model), context_tokens=context, max_jobs=jobs, threads=1)

@@ -20,6 +20,7 @@ from localllm.inference.speculation.lookup import PromptLookup
 from localllm.inference.state_files import StateFiles
 from localllm.types import Client, Priority, Sampling
 from tests.engines.contract import Answer, tokens
+from tests.marks import slow
 
 TEXT = "the river carried small boats past quiet stone houses where people were cooking supper"
 WORDS = TEXT.split()
@@ -70,7 +71,7 @@ def alone(engine: Batcher, prompt: tuple[int, ...], sampling: Sampling) -> str:
     return answer.text
 
 
-@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 10))])
+@pytest.mark.parametrize("seed", [0, *map(slow, range(1, 10))])
 def test_random_schedules(engine: Batcher, seed: int) -> None:
     source = random.Random(seed)
     jobs = {
@@ -191,7 +192,8 @@ def test_times_add_up() -> None:
         usages += [delta.usage for delta in batcher.step() if delta.usage is not None]
     first, second = usages
     assert first.completion_tokens == second.completion_tokens == 10
-    assert first.queue_seconds < 0.005 <= first.decode_seconds
+    assert first.decode_seconds >= 0.005  # nine steps of 5 ms
+    assert first.queue_seconds < second.queue_seconds
     assert second.queue_seconds >= first.prefill_seconds + first.decode_seconds
     assert 0 < first.tokens_per_second <= 200
 

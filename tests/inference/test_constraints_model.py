@@ -43,6 +43,7 @@ def allowed(constraint: object, tokenizer: Tokenizer) -> set[int]:
     return set(map(int, np.flatnonzero(logits == 0.0)))
 
 
+@pytest.mark.slow
 def test_random_walks_satisfy_their_schema(compiler: ConstraintCompiler, tokenizer: Tokenizer) -> None:
     for seed in range(12):
         schema = random_schema(seed)

@@ -15,6 +15,7 @@ from localllm.engines.llama_cpp.tokenizer import LlamaTokenizer
 from localllm.inference.dry import DryPenalty, suffix_matches
 from localllm.types import Sampling
 from tests.inference.native_samplers import logits_after, owned
+from tests.marks import slow
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ CASES: list[dict[str, object]] = [
 ]
 
 
-@pytest.mark.parametrize("letters", ["ab", "abcd"])
+@pytest.mark.parametrize("letters", [slow("ab"), "abcd"])
 @pytest.mark.parametrize("fields", CASES)
 def test_the_penalties_are_llama_cpps(model: Handle, fields: dict[str, object], letters: str) -> None:
     tokenizer = LlamaTokenizer(model)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from localllm.inference.prefix_tree import Match, PrefixTree, Tokens, common_prefix
+from tests.marks import slow
 
 
 def shared_by(left: list[int], right: list[int]) -> int:
@@ -123,7 +124,7 @@ def test_a_long_chain_of_nodes_needs_no_recursion() -> None:
 
 
 @pytest.mark.parametrize("alphabet", [1, 2, 3, 50])
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, slow(2)])
 def test_against_brute_force(alphabet: int, seed: int) -> None:
     source = random.Random(seed)
     tree, held = PrefixTree[int](), dict[int, list[int]]()

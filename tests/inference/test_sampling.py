@@ -13,6 +13,7 @@ from localllm.inference.sampling import Sampler
 from localllm.inference.temperature import entropy_temperature
 from localllm.types import Sampling
 from tests.inference.native_samplers import apply, owned
+from tests.marks import slow
 
 
 class Vocabulary(EchoTokenizer):
@@ -58,7 +59,7 @@ def test_top_k_keeps_k() -> None:
     assert set(np.flatnonzero(frequencies(3000, values, temperature=1.0, top_k=2))) == {0, 4}
 
 
-@pytest.mark.parametrize("top_p", [0.0, 0.5, 0.95])
+@pytest.mark.parametrize("top_p", [slow(0.0), 0.5, slow(0.95)])
 def test_top_p_keeps_the_smallest_set_that_reaches_it(top_p: float) -> None:
     random = np.random.default_rng(0)
     for _ in range(4):
@@ -150,6 +151,7 @@ def test_extreme_values_do_not_overflow() -> None:
     assert sampler(temperature=2.0, seed=1).choose(values) == 5
 
 
+@pytest.mark.slow
 def test_a_draw_over_a_large_vocabulary_follows_the_probabilities() -> None:
     values = np.random.default_rng(3).normal(0, 1, 3000).astype(np.float32)  # several blocks, the last one not full
     found = frequencies(20_000, values, temperature=0.5)

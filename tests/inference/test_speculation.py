@@ -22,6 +22,7 @@ from localllm.inference.speculation.speculator import MOST_STREAMS, Speculator
 from localllm.models.local import LocalModel
 from localllm.types import Sampling, Usage
 from tests.engines.contract import Answer, tokens
+from tests.marks import slow
 from tests.tiny import write_tiny_model
 
 
@@ -136,7 +137,7 @@ SAMPLINGS: list[dict[str, object]] = [
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS)
-@pytest.mark.parametrize("streams", [1, 3])
+@pytest.mark.parametrize("streams", [slow(1), 3])
 @pytest.mark.parametrize("kind", ["lookup", "itself", "another"])
 def test_no_answer_changes(
     tiny_model: Path, tmp_path: Path, kind: str, streams: int, sampling: dict[str, object]

@@ -83,6 +83,7 @@ class Hub:
         self._blobs: dict[str, bytes] = {}
         self._released = threading.Event()
         self._socket = socket.create_server(("127.0.0.1", 0))  # listens from here on: nobody needs to wait for it
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else a body waits 40 ms behind its head
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         app = Starlette(

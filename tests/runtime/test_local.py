@@ -62,6 +62,7 @@ async def test_an_answer_begins_with_progress_and_ends_with_finished() -> None:
         assert text_of(found) == "hello"
 
 
+@pytest.mark.slow
 async def test_models_and_their_states() -> None:
     async with running_service("echo", "echo:500") as service:
         assert [info.id for info in await service.models()] == ["echo", "echo:500"]
@@ -88,6 +89,7 @@ async def test_all_who_ask_during_a_load_share_it() -> None:
         assert len(psutil.Process().children()) == before + 1
 
 
+@pytest.mark.slow
 async def test_one_who_leaves_during_a_load_does_not_stop_it() -> None:
     async with running_service("echo") as service:
         leaver = asyncio.create_task(events(service, hello()))
@@ -146,6 +148,7 @@ async def test_closing_ends_everything() -> None:
             await events(service, hello())
 
 
+@pytest.mark.slow
 async def test_closing_during_a_load_leaves_no_process() -> None:
     before = set(psutil.Process().children())
     async with running_service("echo") as service:
@@ -188,6 +191,7 @@ def test_the_models_own_system_prompt(
     assert request.messages == expected
 
 
+@pytest.mark.slow
 async def test_a_sampling_field_the_engine_does_not_honour_is_refused_by_name() -> None:
     from localllm.runtime.local import _merge
 
@@ -207,6 +211,7 @@ async def test_measure() -> None:
         assert (await service.measure()).steps > 0
 
 
+@pytest.mark.slow
 async def test_adapters_come_in_one_order_and_those_without_effect_go() -> None:
     from localllm.runtime.local import _adapters
 
@@ -224,6 +229,7 @@ async def test_adapters_come_in_one_order_and_those_without_effect_go() -> None:
         _adapters((AdapterUse("a"), AdapterUse("a", 0.5)), info)
 
 
+@pytest.mark.slow
 async def test_a_model_without_embeddings_says_so(tiny_model: Path) -> None:
     async with running_service(str(tiny_model)) as service:
         with pytest.raises(InvalidRequest, match="no embeddings") as caught:

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from localllm.types import LoadProgress, Message, PromptProgress, Queued, Usage
+from tests.marks import slow
 from tests.tui.fakes import FakeService, pauses, says, usage
 from tests.tui.pilots import driving
 
@@ -24,6 +25,7 @@ async def test_the_first_paint_does_not_wait_for_the_model() -> None:
         await user.until(lambda: user.status == "fake:1b · fake/cpu · context 0/1.0k (0%)")
 
 
+@pytest.mark.slow
 async def test_a_question_asked_while_the_model_loads_is_answered_after() -> None:
     loaded = asyncio.Event()
     service = FakeService(loading=[LoadProgress(0.4), loaded])
@@ -65,7 +67,7 @@ async def test_reading_a_prompt_is_shown_in_numbers() -> None:
         assert "reading" not in user.status
 
 
-@pytest.mark.parametrize(("position", "shown"), [(3, "waiting, 2 before you"), (1, "waiting, you are next")])
+@pytest.mark.parametrize(("position", "shown"), [(3, "waiting, 2 before you"), slow(1, "waiting, you are next")])
 async def test_the_place_in_the_queue_is_shown(position: int, shown: str) -> None:
     gate = asyncio.Event()
     service = FakeService([PromptProgress(0, 300), Queued(position), gate, *says("done")])
@@ -92,7 +94,7 @@ async def test_text_shows_while_it_comes() -> None:
 @pytest.mark.parametrize(
     ("cost", "note"),
     [
-        (usage(prompt=10, completion=20), "Cut here: the answer reached its longest allowed length."),
+        slow(usage(prompt=10, completion=20), "Cut here: the answer reached its longest allowed length."),
         (usage(prompt=900, completion=100), "Cut here: the context of 1000 tokens is full. /clear starts a new chat."),
     ],
 )
@@ -103,6 +105,7 @@ async def test_an_answer_that_was_cut_says_why(cost: Usage, note: str) -> None:
         assert user.errors == []
 
 
+@pytest.mark.slow
 async def test_an_empty_answer_says_so() -> None:
     async with driving(FakeService(says())) as user:
         await user.ask("q")

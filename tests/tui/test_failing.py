@@ -6,6 +6,7 @@ import pytest
 
 from localllm.errors import ContextOverflow, LoadFailed, ServiceClosed, WorkerDied
 from localllm.types import PromptProgress, TextDelta
+from tests.marks import slow
 from tests.tui.fakes import FakeService, says
 from tests.tui.pilots import driving
 
@@ -15,8 +16,8 @@ pytestmark = pytest.mark.anyio
 @pytest.mark.parametrize(
     ("error", "line"),
     [
-        (WorkerDied("the model's process ended"), "The model's process ended. Ctrl+R tries again."),
-        (
+        slow(WorkerDied("the model's process ended"), "The model's process ended. Ctrl+R tries again."),
+        slow(
             ContextOverflow("the prompt has 1200 tokens; the context holds 1000"),
             "The prompt has 1200 tokens; the context holds 1000. Or /clear starts a new chat.",
         ),
@@ -36,6 +37,7 @@ async def test_an_error_is_a_line_and_the_chat_goes_on(error: Exception, line: s
         assert user.errors == []
 
 
+@pytest.mark.slow
 async def test_an_error_before_the_first_word_leaves_no_empty_answer() -> None:
     service = FakeService([WorkerDied("gone")], says("recovered"))
     async with driving(service) as user:
@@ -77,6 +79,7 @@ async def test_a_load_that_failed_can_be_tried_again() -> None:
         await user.until(lambda: "Retry" not in user.footer)
 
 
+@pytest.mark.slow
 async def test_a_load_that_fails_under_a_question_is_said_once() -> None:
     gate = asyncio.Event()
     service = FakeService(loading=[gate, LoadFailed("damaged"), LoadFailed("damaged")])
@@ -90,6 +93,7 @@ async def test_a_load_that_fails_under_a_question_is_said_once() -> None:
         await user.shows("hello")
 
 
+@pytest.mark.slow
 async def test_a_service_that_closes_first_is_a_line() -> None:
     async with driving(FakeService([ServiceClosed("the service is shutting down")])) as user:
         await user.ask("q")

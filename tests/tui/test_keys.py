@@ -53,6 +53,7 @@ async def test_the_palette_runs_what_is_in_the_table() -> None:
         await user.until(lambda: user.app.screen is user.chat and "first answer" not in user.text)
 
 
+@pytest.mark.slow
 async def test_the_theme_can_be_chosen() -> None:
     async with driving(FakeService()) as user:
         await user.ask("/theme")

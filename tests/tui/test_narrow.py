@@ -40,6 +40,7 @@ async def test_a_long_error_is_wrapped_and_not_cut() -> None:
         assert user.text.lower().count("word") == 30
 
 
+@pytest.mark.slow
 async def test_the_help_can_be_scrolled_to_its_end() -> None:
     async with driving(FakeService(), size=SIZE) as user:
         await user.press("f1")

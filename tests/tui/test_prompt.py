@@ -3,6 +3,7 @@
 import pytest
 from textual.events import Key, Paste
 
+from tests.marks import slow
 from tests.tui.fakes import FakeService
 from tests.tui.pilots import driving
 
@@ -27,6 +28,7 @@ async def test_keys_act_in_the_order_typed_however_fast_they_come() -> None:
         await user.until(lambda: user.prompt.text == "f")
 
 
+@pytest.mark.slow
 async def test_new_lines() -> None:
     service = FakeService()
     async with driving(service) as user:
@@ -36,6 +38,7 @@ async def test_new_lines() -> None:
         assert user.prompt.text == ""
 
 
+@pytest.mark.slow
 async def test_a_blank_message_is_not_sent() -> None:
     service = FakeService()
     async with driving(service) as user:
@@ -43,7 +46,7 @@ async def test_a_blank_message_is_not_sent() -> None:
         assert service.requests == []
 
 
-@pytest.mark.parametrize("end", ["\r", "\r\n", "\n"])  # the first is what terminals send
+@pytest.mark.parametrize("end", ["\r", slow("\r\n"), slow("\n")])  # the first is what terminals send
 async def test_pasted_lines_stay_lines_and_are_not_sent(end: str) -> None:
     service = FakeService()
     async with driving(service) as user:
@@ -62,6 +65,7 @@ async def test_a_paste_takes_the_place_of_the_selection() -> None:
         assert user.prompt.text == "three!"
 
 
+@pytest.mark.slow
 async def test_earlier_messages_come_back_and_so_does_the_draft() -> None:
     async with driving(FakeService()) as user:
         for text in ("first", "second"):
@@ -76,6 +80,7 @@ async def test_earlier_messages_come_back_and_so_does_the_draft() -> None:
         assert user.prompt.text == "draft"
 
 
+@pytest.mark.slow
 async def test_up_moves_the_cursor_in_a_draft_of_lines() -> None:
     async with driving(FakeService()) as user:
         await user.ask("sent")

@@ -40,6 +40,7 @@ async def test_markdown_is_drawn_and_lists_are_counted() -> None:
         assert rows[start : start + 6] == ["Title", "1. first", "2. second", "• nested", "After.", "print(1)"]
 
 
+@pytest.mark.slow
 async def test_there_is_one_blank_row_between_blocks() -> None:
     text = "# Title\n\nPara.\n\n- a\n- b\n\nAfter.\n\n```\ncode\n```\n\n## Next\n\nEnd.\n"
     async with driving(FakeService(says(text))) as user:
@@ -67,6 +68,7 @@ async def test_there_is_one_blank_row_between_blocks() -> None:
         ]
 
 
+@pytest.mark.slow
 async def test_a_list_at_the_end_keeps_its_distance() -> None:
     async with driving(FakeService(says("- a\n", "- b\n", reason="length"))) as user:
         await user.ask("q")
@@ -81,6 +83,7 @@ async def test_a_list_at_the_end_keeps_its_distance() -> None:
         ]
 
 
+@pytest.mark.slow
 async def test_a_runaway_answer_stays_readable_and_can_be_stopped() -> None:
     line = "```\n" + "word\n" * MOST_MARKDOWN_LINES
     service = FakeService([PromptProgress(0, 1), TextDelta(line), TextDelta("**raw** end"), asyncio.Event()])
@@ -91,6 +94,7 @@ async def test_a_runaway_answer_stays_readable_and_can_be_stopped() -> None:
         await user.shows("Stopped.")
 
 
+@pytest.mark.slow
 async def test_resizing_while_an_answer_comes() -> None:
     gate = asyncio.Event()
     service = FakeService(pauses("word " * 40, gate, "the end"))

@@ -31,6 +31,7 @@ async def test_retry_takes_the_place_of_the_answer() -> None:
         ]
 
 
+@pytest.mark.slow
 async def test_retry_is_refused_while_an_answer_runs_and_where_there_is_none() -> None:
     service = FakeService(pauses("slow", asyncio.Event()))
     async with driving(service) as user:
@@ -80,6 +81,7 @@ async def test_a_new_chat_while_answering_stops_the_answer() -> None:
         assert service.requests[1].messages == (Message("user", "next"),)
 
 
+@pytest.mark.slow
 async def test_quitting_while_answering_closes_the_service() -> None:
     service = FakeService(pauses("slow", asyncio.Event()))
     async with driving(service) as user:

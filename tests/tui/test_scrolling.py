@@ -47,6 +47,7 @@ async def test_who_scrolls_away_is_left_alone_until_the_end_is_asked_for() -> No
         await user.shows("the end")
 
 
+@pytest.mark.slow
 async def test_scrolling_back_to_the_end_follows_again() -> None:
     service, gate = halves()
     async with driving(service) as user:
@@ -58,6 +59,7 @@ async def test_scrolling_back_to_the_end_follows_again() -> None:
         await user.until(lambda: "the end" in user.text and is_at_end(user))
 
 
+@pytest.mark.slow
 async def test_scrolling_where_there_is_nothing_to_scroll_changes_nothing() -> None:
     service, gate = halves()
     async with driving(service) as user:
@@ -84,6 +86,7 @@ async def test_the_wheel_scrolls_away_too() -> None:
         assert not is_at_end(user)
 
 
+@pytest.mark.slow
 async def test_a_new_question_is_scrolled_to() -> None:
     service, gate = halves()
     gate.set()

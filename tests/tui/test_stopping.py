@@ -32,6 +32,7 @@ async def test_escape_keeps_what_has_come_and_the_draft() -> None:
         )
 
 
+@pytest.mark.slow
 async def test_ctrl_c_stops_and_never_quits() -> None:
     service = FakeService(pauses("partial", asyncio.Event()))
     async with driving(service) as user:
@@ -44,6 +45,7 @@ async def test_ctrl_c_stops_and_never_quits() -> None:
         assert not service.is_closed
 
 
+@pytest.mark.slow
 async def test_stopping_before_the_first_word() -> None:
     service = FakeService([PromptProgress(0, 1), asyncio.Event()], says("next"))
     async with driving(service) as user:
@@ -56,6 +58,7 @@ async def test_stopping_before_the_first_word() -> None:
         assert service.requests[1].messages == (Message("user", "two"),)
 
 
+@pytest.mark.slow
 async def test_enter_while_an_answer_runs_keeps_the_draft_and_hints() -> None:
     gate = asyncio.Event()
     service = FakeService(pauses("slow", gate))

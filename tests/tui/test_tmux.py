@@ -47,6 +47,7 @@ def test_a_terminal_that_closes_leaves_no_process(tmp_path: Path) -> None:
     assert psutil.wait_procs(running, timeout=20)[1] == []
 
 
+@pytest.mark.slow
 def test_a_model_that_is_not_there_is_said_before_the_screen_changes(tmp_path: Path) -> None:
     with terminal([*CHAT, "--model", "./no.gguf"], tmp_path) as pane:
         pane.shows("exit code")
@@ -56,6 +57,7 @@ def test_a_model_that_is_not_there_is_said_before_the_screen_changes(tmp_path: P
 
 
 @pytest.mark.real_model
+@pytest.mark.slow
 def test_the_capital_of_france(tmp_path: Path, starter_home: Path) -> None:
     home = {"LOCALLLM_HOME": str(starter_home), "LOCALLLM_CONFIG": os.devnull}
     with terminal(CHAT, tmp_path, environment=home) as pane:

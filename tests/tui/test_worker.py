@@ -57,6 +57,7 @@ async def test_a_killed_worker_is_a_line_and_retry_brings_another() -> None:
 
 
 @POSIX
+@pytest.mark.slow
 async def test_a_worker_that_died_while_idle_is_not_even_noticed() -> None:
     before = children()
     async with running_service("echo") as service, driving(service) as user:
@@ -68,6 +69,7 @@ async def test_a_worker_that_died_while_idle_is_not_even_noticed() -> None:
         assert user.errors == []
 
 
+@pytest.mark.slow
 async def test_a_stopped_answer_frees_the_worker_for_the_next() -> None:
     async with running_service("echo:100", jobs=1) as service, driving(service) as user:
         await user.ask("slow " * 400)
@@ -77,6 +79,7 @@ async def test_a_stopped_answer_frees_the_worker_for_the_next() -> None:
         await user.until(lambda: answers(user, "quick") and "tok/s" in user.status)
 
 
+@pytest.mark.slow
 async def test_a_question_too_long_for_the_context_says_what_to_do() -> None:
     settings = Settings(context=64)
     async with running_service("echo", settings=settings) as service, driving(service) as user:
@@ -88,6 +91,7 @@ async def test_a_question_too_long_for_the_context_says_what_to_do() -> None:
         await user.until(lambda: answers(user, "short"))
 
 
+@pytest.mark.slow
 async def test_a_model_that_cannot_be_loaded_is_a_line(tmp_path: Path) -> None:
     bad = tmp_path / "bad.gguf"
     bad.write_bytes(b"GGUF" + bytes(64))

@@ -17,6 +17,7 @@ from localllm.engines.plan import LoadPlan, Scheduling
 from localllm.errors import ContextOverflow, InvalidRequest, LoadFailed, ServiceClosed, TemplateError, WorkerDied
 from localllm.types import ChatRequest, Message, Sampling, TextRequest
 from localllm.worker.handle import WorkerHandle
+from tests.marks import slow
 
 pytestmark = pytest.mark.anyio
 POSIX = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
@@ -50,6 +51,7 @@ async def until(condition: "object", seconds: float = 5.0) -> None:
         await asyncio.sleep(0.005)
 
 
+@pytest.mark.slow
 async def test_many_jobs_share_a_worker() -> None:
     async with worker() as handle:
         prompts = [f"prompt number {i} – ünïcode" for i in range(30)]
@@ -77,6 +79,7 @@ async def test_closing_an_answer_frees_its_place() -> None:
         assert time.monotonic() - began < 1.0  # the other would have taken 15 s
 
 
+@pytest.mark.slow
 async def test_cancelling_the_task_frees_its_place_also_in_prefill_and_queue() -> None:
     async with worker("50", max_jobs=1) as handle:
         tasks = [asyncio.create_task(answer(handle, "y" * 3500)) for _ in range(3)]
@@ -99,6 +102,7 @@ async def test_what_is_wrong_with_one_job_leaves_the_others_alone(tiny_model: Pa
         assert await running == "z" * 40
 
 
+@pytest.mark.slow
 async def test_a_template_that_refuses_is_a_template_error(tmp_path: Path) -> None:
     from tests.tiny import write_tiny_model
 
@@ -109,6 +113,7 @@ async def test_a_template_that_refuses_is_a_template_error(tmp_path: Path) -> No
                 pass
 
 
+@pytest.mark.slow
 async def test_a_model_without_a_template_says_so(tmp_path: Path) -> None:
     from tests.tiny import write_tiny_model
 
@@ -132,7 +137,7 @@ async def test_a_load_that_fails_gives_the_reason_and_leaves_no_process(tmp_path
 
 
 @POSIX
-@pytest.mark.parametrize("name", ["SIGKILL", "SIGSEGV", "SIGABRT"])
+@pytest.mark.parametrize("name", ["SIGKILL", slow("SIGSEGV"), slow("SIGABRT")])
 async def test_a_death_fails_the_running_jobs_within_a_second(name: str) -> None:
     async with worker("20") as handle:
         tasks = [asyncio.create_task(answer(handle, "x" * 500)) for _ in range(6)]  # running and waiting
@@ -148,6 +153,7 @@ async def test_a_death_fails_the_running_jobs_within_a_second(name: str) -> None
 
 
 @POSIX
+@pytest.mark.slow
 async def test_the_death_says_how() -> None:
     async with worker("20") as handle:
         task = asyncio.create_task(answer(handle, "x" * 500))
@@ -158,6 +164,7 @@ async def test_the_death_says_how() -> None:
 
 
 @POSIX
+@pytest.mark.slow
 async def test_ctrl_c_in_the_terminal_does_not_reach_the_engine() -> None:
     async with worker("100") as handle:
         task = asyncio.create_task(answer(handle, "x" * 50))
@@ -190,6 +197,7 @@ async def test_a_worker_that_hangs_is_killed_at_close() -> None:
         assert not psutil.pid_exists(pid)
 
 
+@pytest.mark.slow
 async def test_a_worker_that_keeps_prompts_puts_them_away_at_close(tmp_path: Path) -> None:
     keeping = {"identity": "one", "scheduling": Scheduling(cache_path=str(tmp_path / "kv"), cache_bytes=2**20)}
     prompt = "a prompt that is long enough to be worth remembering. " * 20

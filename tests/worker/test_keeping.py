@@ -11,6 +11,7 @@ from localllm.engines.plan import LoadPlan, Scheduling
 from localllm.inference.sequence import FRESH_TOKENS
 from localllm.types import ChatRequest, Client, Message, Sampling, TextRequest, Usage
 from localllm.worker.handle import WorkerHandle
+from tests.marks import slow
 
 pytestmark = pytest.mark.anyio
 
@@ -58,16 +59,19 @@ async def test_a_prompt_is_found_after_a_restart(tiny_model: Path, tmp_path: Pat
     assert (first, second) == (0, len(PROMPT) - FRESH_TOKENS)
 
 
+@pytest.mark.slow
 async def test_another_client_does_not_find_it(tiny_model: Path, tmp_path: Path) -> None:
     assert await cached_by_runs([plan(tiny_model, tmp_path)] * 2, ["one", "two"]) == [0, 0]
 
 
+@pytest.mark.slow
 async def test_without_a_budget_nothing_is_written(tiny_model: Path, tmp_path: Path) -> None:
     folder = tmp_path / "kv"
     assert await cached_by_runs([plan(tiny_model, folder, cache_bytes=0)] * 2, ["", ""]) == [0, 0]
     assert not folder.exists()
 
 
+@pytest.mark.slow
 async def test_a_damaged_file_is_dropped_in_silence(tiny_model: Path, tmp_path: Path) -> None:
     assert await cached_by_runs([plan(tiny_model, tmp_path)], [""]) == [0]
     (file,) = [path for path in tmp_path.iterdir() if path.stat().st_size > 4096]
@@ -89,7 +93,7 @@ async def test_what_is_idle_is_put_away_before_the_end(tiny_model: Path, tmp_pat
     assert await cached_by_runs([plan(tiny_model, tmp_path)], [""]) == [len(PROMPT) - FRESH_TOKENS]
 
 
-@pytest.mark.parametrize("lines", [(), ("x-anthropic-billing-header:",)])
+@pytest.mark.parametrize("lines", [slow(()), ("x-anthropic-billing-header:",)])
 async def test_a_line_that_changes_with_every_request_does_not_defeat_the_cache(
     tiny_model: Path, tmp_path: Path, lines: tuple[str, ...]
 ) -> None:

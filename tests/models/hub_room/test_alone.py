@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.marks import slow
 from tests.models.child import Child, clean_environment
 from tests.models.hub import Hub
 from tests.models.hub_room.holdings import FILES, REPOSITORY
@@ -29,7 +30,7 @@ def test_a_fresh_process_is_answered(hub: Hub, tmp_path: Path) -> None:
     assert [asked.token for asked in hub.log] == ["Bearer our-secret", "Bearer our-secret", None]
 
 
-@pytest.mark.parametrize(("arguments", "settings"), [(["--offline"], {}), ([], {"HF_HUB_OFFLINE": "1"})])
+@pytest.mark.parametrize(("arguments", "settings"), [(["--offline"], {}), slow([], {"HF_HUB_OFFLINE": "1"})])
 def test_offline_no_socket_is_opened(hub: Hub, tmp_path: Path, arguments: list[str], settings: dict[str, str]) -> None:
     lines = lines_of(tmp_path, *arguments, HF_ENDPOINT=hub.url, HF_TOKEN="our-secret", **settings)
     for line, name in zip(lines, ("repository", "locate", "peek"), strict=False):

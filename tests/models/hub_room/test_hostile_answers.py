@@ -137,6 +137,7 @@ def test_a_login_page_is_no_hub(asking: Hub) -> None:
         read_repository(REPOSITORY)
 
 
+@pytest.mark.slow
 def test_a_list_of_a_hundred_thousand_files_is_refused(asking: Hub) -> None:
     with pytest.raises(DownloadFailed, match=f"{REPOSITORY} has 100001 files, of which at most"):
         told(asking, *(sibling(f"{number}.json") for number in range(100_000)))

@@ -12,13 +12,14 @@ import pytest
 from localllm.errors import ModelError, NoRoom
 from localllm.models.files import write_durably
 from localllm.models.storage.store import Store
+from tests.marks import mostly_slow
 from tests.models.storage.steps import AFTER, CHANGES, CHANGES_OF_A_STORE, READS, assert_reads_as, at_step, without_sync
 
 FAULTS = {"full": errno.ENOSPC, "broken": errno.EIO, "forbidden": errno.EACCES, "read-only": errno.EROFS}
 
 
-@pytest.mark.parametrize("fault", ["full", *(pytest.param(name, marks=pytest.mark.slow) for name in list(FAULTS)[1:])])
-@pytest.mark.parametrize("change", CHANGES_OF_A_STORE)
+@pytest.mark.parametrize("fault", mostly_slow(FAULTS, "full"))
+@pytest.mark.parametrize("change", mostly_slow(CHANGES_OF_A_STORE, "second version", "rollback", "alias"))
 def test_a_change_that_the_disk_refuses_loses_nothing_and_can_be_repeated(
     change: str, fault: str, tmp_path: Path
 ) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from localllm.models.storage.store import Store
+from tests.marks import mostly_slow
 from tests.models.child import Child, clean_environment
 from tests.models.storage.steps import (
     AFTER,
@@ -19,12 +20,11 @@ from tests.models.storage.steps import (
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 LEAST_STEPS = {"first version": 20, "second version": 20, "rollback": 6, "remove": 8, "gc": 15, "pin": 6, "alias": 6}
-QUICK = {"second version", "remove"}
 
 
 @pytest.mark.parametrize(
     "change",
-    [change if change in QUICK else pytest.param(change, marks=pytest.mark.slow) for change in CHANGES_OF_A_STORE],
+    mostly_slow(CHANGES_OF_A_STORE, "rollback"),
 )
 def test_a_killed_change_leaves_the_old_or_the_new(change: str, tmp_path: Path) -> None:
     with Child(

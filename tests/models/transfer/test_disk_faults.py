@@ -10,6 +10,7 @@ import pytest
 from localllm.errors import ModelError, NoRoom
 from localllm.models.transfer import flusher
 from localllm.models.transfer.part import PartFile
+from tests.marks import mostly_slow
 from tests.models.transfer.server import Server
 from tests.models.transfer.transfers import assert_only_part_left, get
 
@@ -32,7 +33,7 @@ def failing(name: str, number: int, times: int, skip: int = 0) -> Callable[..., 
     return call
 
 
-@pytest.mark.parametrize("number", ERRORS, ids=errno.errorcode.get)
+@pytest.mark.parametrize("number", mostly_slow(ERRORS, errno.ENOSPC), ids=errno.errorcode.get)
 @pytest.mark.parametrize(
     ("name", "skip"),
     [

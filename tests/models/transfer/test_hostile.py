@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from localllm.errors import DownloadFailed, IntegrityError, LocalLLMError
+from tests.marks import mostly_slow, slow
 from tests.models.transfer import hostile as bad
 from tests.models.transfer.server import Behaviour, Exchange, Server, good
 from tests.models.transfer.transfers import OPTIONS, assert_only_part_left, get
@@ -92,7 +93,7 @@ STALLS: dict[str, Behaviour] = {
 
 
 @pytest.mark.parametrize("name", FINE)
-@pytest.mark.parametrize("is_large", [False, True], ids=["small", "large"])
+@pytest.mark.parametrize("is_large", [False, slow(True)], ids=["small", "large"])
 def test_the_exact_file_comes(name: str, is_large: bool, small: bytes, large: bytes, path: Path) -> None:
     data = large if is_large else small
     with Server(data, FINE[name]) as server:
@@ -104,7 +105,7 @@ def test_the_exact_file_comes(name: str, is_large: bool, small: bytes, large: by
 
 
 @pytest.mark.parametrize("name", REFUSED)
-@pytest.mark.parametrize("is_large", [False, True], ids=["small", "large"])
+@pytest.mark.parametrize("is_large", [False, slow(True)], ids=["small", "large"])
 def test_an_error_says_what_is_wrong(name: str, is_large: bool, small: bytes, large: bytes, path: Path) -> None:
     data = large if is_large else small
     behaviour, kind, words = REFUSED[name]
@@ -116,7 +117,7 @@ def test_an_error_says_what_is_wrong(name: str, is_large: bool, small: bytes, la
         get(server.url, path, data)
 
 
-@pytest.mark.parametrize("name", STALLS)
+@pytest.mark.parametrize("name", mostly_slow(STALLS, "silence in the body", "one byte at a time"))
 def test_what_stalls_is_left_and_asked_anew(name: str, small: bytes, path: Path) -> None:
     options = msgspec.structs.replace(OPTIONS, stall_seconds=0.3)
     with Server(small, bad.once(STALLS[name], 1)) as server:
@@ -125,6 +126,7 @@ def test_what_stalls_is_left_and_asked_anew(name: str, small: bytes, path: Path)
 
 
 @pytest.mark.parametrize("name", ["silence in the body", "one byte at a time", "100 for ever"])
+@pytest.mark.slow
 def test_what_always_stalls_is_given_up(name: str, small: bytes, path: Path) -> None:
     retry = msgspec.structs.replace(OPTIONS.retry, attempts=2)
     options = msgspec.structs.replace(OPTIONS, stall_seconds=0.2, retry=retry)
@@ -137,10 +139,10 @@ def test_what_always_stalls_is_given_up(name: str, small: bytes, path: Path) -> 
     ("behaviour", "words"),
     [
         (bad.moved_range(1), "it was asked for bytes"),
-        (bad.moved_range(-1), "it was asked for bytes"),
+        slow(bad.moved_range(-1), "it was asked for bytes"),
         (bad.range_said(""), "not say which range"),
-        (bad.range_said("\nContent-Range: bytes {first}-{last}"), "not say which range"),
-        (bad.range_said("\nContent-Range: items {first}-{last}/{size}"), "not say which range"),
+        slow(bad.range_said("\nContent-Range: bytes {first}-{last}"), "not say which range"),
+        slow(bad.range_said("\nContent-Range: items {first}-{last}/{size}"), "not say which range"),
         (bad.range_said("\nContent-Range: bytes {last}-{first}/{size}"), "it was asked for bytes"),
         (bad.length_said("\nContent-Length: {more}"), "claims a length"),
     ],

@@ -12,6 +12,7 @@ import pytest
 from localllm.models.transfer.address import Location
 from localllm.models.transfer.fetch import fetch
 from localllm.models.transfer.part import PartFile
+from tests.marks import slow
 from tests.models.child import Child, clean_environment
 from tests.models.transfer import hostile as bad
 from tests.models.transfer.server import Exchange, Server
@@ -92,7 +93,7 @@ def huge() -> bytes:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
-@pytest.mark.parametrize("count", [4, pytest.param(48, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [0, slow(4), slow(48)])
 @pytest.mark.timeout(600)
 def test_a_kill_at_any_byte_costs_little(count: int, huge: bytes, path: Path, tmp_path: Path) -> None:
     source = random.Random(count)

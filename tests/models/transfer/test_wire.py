@@ -96,6 +96,7 @@ def test_a_missing_certificate_file(small: bytes, path: Path, monkeypatch: pytes
         get("https://127.0.0.1:9/file", path, small)
 
 
+@pytest.mark.slow
 def test_tls_where_there_is_none(small: bytes, path: Path) -> None:
     options = msgspec.structs.replace(OPTIONS, stall_seconds=0.2)
     with Server(small) as server, pytest.raises(DownloadFailed, match="6 attempts"):  # it waits for the line's end
