@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from contextvars import ContextVar, copy_context
 from types import SimpleNamespace
 
 import uvicorn.server
@@ -19,14 +20,15 @@ from localllm.models.storage.store import Store
 from localllm.runtime.local import LocalService
 from localllm.service import ChatService
 
-
-async def nap(seconds: float) -> None:
-    """Sleep, but no longer than a test wants to wait for the end of a server."""
-    await asyncio.sleep(min(seconds, 0.005))
+_is_hasty = ContextVar("_is_hasty", default=False)
 
 
-# uvicorn looks ten times a second whether it is to end, and then waits for a tenth of a second
-setattr(uvicorn.server, "asyncio", SimpleNamespace(**vars(asyncio) | {"sleep": nap}))  # noqa: B010
+async def _sleep(seconds: float) -> None:
+    await asyncio.sleep(0.01 if _is_hasty.get() else seconds)
+
+
+# uvicorn looks ten times a second whether it is to end, and then waits once more: longer than most tests
+setattr(uvicorn.server, "asyncio", SimpleNamespace(**vars(asyncio) | {"sleep": _sleep}))  # noqa: B010
 
 
 def local_model(reference: str) -> LocalModel:
@@ -57,7 +59,9 @@ async def running_server(
     listener = bind("127.0.0.1", 0, known)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as uvloop does, with which `localllm serve` runs
     server = make_server(service, clients=known, host="127.0.0.1")
-    task = asyncio.create_task(server.serve(sockets=[listener]))
+    context = copy_context()
+    context.run(_is_hasty.set, True)
+    task = asyncio.create_task(server.serve(sockets=[listener]), context=context)
     try:
         while not server.started:
             assert not task.done(), task.result()

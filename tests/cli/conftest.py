@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from localllm.models.catalog import Catalog
 from localllm.models.hub import ask
 from localllm.models.storage.store import Store
 from tests.cli.shell import Shell
@@ -35,11 +36,22 @@ def store(clean_environment: Path) -> Store:
     return Store(clean_environment)
 
 
+@pytest.fixture(scope="session")
+def bundled() -> Catalog:
+    """The cards; reading them takes longer than most verbs."""
+    return Catalog.bundled()
+
+
 @pytest.fixture
 def shell(
-    clean_environment: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    clean_environment: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    bundled: Catalog,
 ) -> Shell:
     """The command line in this process; no other program's models are found."""
+    monkeypatch.setattr(Catalog, "bundled", lambda: bundled)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     for name in ("OLLAMA_MODELS", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "LLAMA_CACHE", "XDG_CACHE_HOME"):

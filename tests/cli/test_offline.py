@@ -93,6 +93,7 @@ def test_no_connection_is_made(
     assert hub.log == []
 
 
+@pytest.mark.slow
 def test_offline_by_the_option(guard: Path, home: Path, hub: Hub) -> None:
     done = run("update", "--offline", guard=guard, home=home, hub=hub)
     assert (done.returncode, done.stdout) == (4, "")

@@ -46,6 +46,7 @@ def test_what_is_piped_in_stands_below_the_question() -> None:
     assert run("--model", "echo", "Summarize:", stdin="some notes").stdout == "Summarize:\n\nsome notes\n"
 
 
+@pytest.mark.slow
 def test_nothing_to_ask_is_a_usage_error() -> None:
     result = run("--model", "echo")
     assert result.returncode == 2

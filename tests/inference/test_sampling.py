@@ -163,6 +163,7 @@ def test_a_draw_over_a_large_vocabulary_follows_the_probabilities() -> None:
         assert found[part].sum() == pytest.approx(expected[part].sum(), abs=0.01)
 
 
+@pytest.mark.slow
 def test_the_truncations_act_in_llama_cpps_order() -> None:
     fields = {"top_n_sigma": 2.5, "top_k": 60, "typical_p": 0.93, "top_p": 0.9, "min_p": 0.08}
     chain = (
@@ -189,6 +190,7 @@ def test_xtc_acts_as_often_as_it_is_asked_to() -> None:
     assert found[0] == pytest.approx(0.75 * 0.5, abs=0.03)
 
 
+@pytest.mark.slow
 def test_dynamic_temperature_is_that_of_the_entropy() -> None:
     values = logits(1.0, 0.5, 0.0, -1.0, 2.0, 0.3)
     temperature = entropy_temperature(values, 2.0, 1.0, 0.9, 9.0)

@@ -205,6 +205,7 @@ async def test_a_sampling_field_the_engine_does_not_honour_is_refused_by_name() 
     assert caught.value.param == "min_p"
 
 
+@pytest.mark.slow
 async def test_measure() -> None:
     async with running_service("echo") as service:
         await events(service, hello())
@@ -237,6 +238,7 @@ async def test_a_model_without_embeddings_says_so(tiny_model: Path) -> None:
         assert caught.value.param == "model"
 
 
+@pytest.mark.slow
 async def test_embeddings_of_a_real_worker() -> None:
     async with running_service("echo") as service:
         found = await service.embed(EmbedRequest(inputs=("ab", (97, 98))))

@@ -24,6 +24,7 @@ async def test_everything_has_its_place() -> None:
         assert user.prompt.region.bottom == 18
 
 
+@pytest.mark.slow
 async def test_a_long_draft_leaves_room_for_the_chat() -> None:
     async with driving(FakeService(), size=SIZE) as user:
         await user.type("line\n" * 30 + "last")
@@ -32,6 +33,7 @@ async def test_a_long_draft_leaves_room_for_the_chat() -> None:
         assert "context" in user.rows[-2]
 
 
+@pytest.mark.slow
 async def test_a_long_error_is_wrapped_and_not_cut() -> None:
     async with driving(FakeService([WorkerDied("word " * 30 + "end")]), size=SIZE) as user:
         await user.ask("q")

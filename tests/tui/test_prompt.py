@@ -56,6 +56,7 @@ async def test_pasted_lines_stay_lines_and_are_not_sent(end: str) -> None:
         assert service.requests == []
 
 
+@pytest.mark.slow
 async def test_a_paste_takes_the_place_of_the_selection() -> None:
     async with driving(FakeService()) as user:
         await user.type("one two")
@@ -104,6 +105,7 @@ async def test_commands_are_offered_and_completed() -> None:
         assert service.requests == []
 
 
+@pytest.mark.slow
 async def test_a_hint_goes_when_typing_goes_on() -> None:
     async with driving(FakeService()) as user:
         await user.ask("/stop")
@@ -112,6 +114,7 @@ async def test_a_hint_goes_when_typing_goes_on() -> None:
         assert user.hint == ""
 
 
+@pytest.mark.slow
 async def test_tab_without_a_suggestion_types_nothing() -> None:
     async with driving(FakeService()) as user:
         await user.type("word")

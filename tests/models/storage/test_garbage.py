@@ -12,6 +12,7 @@ from localllm.models.digest import Digest
 from localllm.models.names import ModelName
 from localllm.models.storage.garbage import Garbage, collect_garbage, find_garbage
 from localllm.models.storage.store import Store
+from tests.marks import slow
 from tests.models.cards import part_of, stored_files, stored_model
 from tests.models.storage.steps import leave_strays, unexplained
 from tests.models.storage.test_locks import holder
@@ -93,8 +94,8 @@ def test_many_blobs_go(store: Store) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *(f"{'a' * 64}.part", f"{'a' * 64}.part.map", f"{'a' * 64}.map", f"git-{'b' * 40}.part"),
-        *(f"wheel-{'a' * 64}", f"wheel-git-{'b' * 40}", f"import-{'c' * 32}-0.part"),
+        *(f"{'a' * 64}.part", slow(f"{'a' * 64}.part.map"), slow(f"{'a' * 64}.map"), slow(f"git-{'b' * 40}.part")),
+        *(f"wheel-{'a' * 64}", slow(f"wheel-git-{'b' * 40}"), f"import-{'c' * 32}-0.part"),
     ],
 )
 def test_a_download_that_was_given_up_goes_unless_somebody_is_at_work_on_it(store: Store, name: str) -> None:
