@@ -6,11 +6,9 @@ When the parent goes, stdin ends and the process exits at once, whatever the eng
 import os
 import queue
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from typing import BinaryIO
 
 import msgspec
 
@@ -20,6 +18,7 @@ from localllm.errors import EngineError, LocalLLMError
 from localllm.inference.embedding import EmbedJob
 from localllm.types import Measurements
 from localllm.worker.assembly import Engines, assemble
+from localllm.worker.frames import FrameBuffer, Outlet
 from localllm.worker.intake import Intake
 from localllm.worker.messages import (
     Cancel,
@@ -28,8 +27,6 @@ from localllm.worker.messages import (
     Embedded,
     EngineFault,
     ErrorReport,
-    FrameBuffer,
-    FromWorker,
     JobFault,
     Leave,
     Load,
@@ -39,7 +36,6 @@ from localllm.worker.messages import (
     Ready,
     Submit,
     ToWorker,
-    frame,
 )
 
 READ_BYTES = 1 << 16
@@ -51,28 +47,10 @@ LEAVE_SECONDS = 3.0  # for putting prompts away at the end
 Order = Job | EmbedJob | Cancel | Measure | Leave
 
 
-class Pipe:
-    """Frames to the parent, from any thread."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._lock = threading.Lock()
-
-    def send(self, message: FromWorker) -> None:
-        """Write one frame; when the parent no longer reads, the process ends."""
-        data = frame(message)
-        try:
-            with self._lock:
-                self._file.write(data)
-                self._file.flush()
-        except OSError:
-            os._exit(0)
-
-
 def main() -> None:
     """Run until stdin ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then says what to stop
-    pipe = Pipe(_take_stdout())
+    pipe = Outlet()
     loads: queue.SimpleQueue[Load] = queue.SimpleQueue()
     intakes: queue.SimpleQueue[Intake] = queue.SimpleQueue()
     inbox: queue.SimpleQueue[Order] = queue.SimpleQueue()
@@ -88,19 +66,11 @@ def main() -> None:
     _serve(engines, inbox, pipe)
 
 
-def _take_stdout() -> BinaryIO:
-    """Keep stdout for frames alone: whatever a library prints goes to stderr instead."""
-    ours = os.dup(1)
-    os.dup2(2, 1)
-    sys.stdout = sys.stderr
-    return os.fdopen(ours, "wb")
-
-
 def _read(
     loads: "queue.SimpleQueue[Load]",
     intakes: "queue.SimpleQueue[Intake]",
     inbox: "queue.SimpleQueue[Order]",
-    pipe: Pipe,
+    pipe: Outlet,
 ) -> None:
     """Templates and tokenizing happen here, beside the engine, so that a long prompt does not stall a stream."""
     messages = _messages()
@@ -131,7 +101,7 @@ def _messages() -> Iterator[ToWorker]:
             yield decoder.decode(body)
 
 
-def _serve(engines: Engines, inbox: "queue.SimpleQueue[Order]", pipe: Pipe) -> None:
+def _serve(engines: Engines, inbox: "queue.SimpleQueue[Order]", pipe: Outlet) -> None:
     try:
         while True:
             while not inbox.empty() or not engines.are_busy:
@@ -152,7 +122,7 @@ def _next_order(engines: Engines, inbox: "queue.SimpleQueue[Order]") -> Order:
             patience = 0.0 if engines.batcher.idle() else None
 
 
-def _step(engines: Engines, pipe: Pipe) -> None:
+def _step(engines: Engines, pipe: Outlet) -> None:
     deltas = engines.batcher.step()
     began = time.perf_counter()
     if deltas:
@@ -166,7 +136,7 @@ def _step(engines: Engines, pipe: Pipe) -> None:
             pipe.send(Embedded(*done))
 
 
-def _obey(order: Order, engines: Engines, pipe: Pipe) -> None:
+def _obey(order: Order, engines: Engines, pipe: Outlet) -> None:
     match order:
         case Job() | EmbedJob():
             try:
@@ -183,7 +153,7 @@ def _obey(order: Order, engines: Engines, pipe: Pipe) -> None:
             _leave(engines)
 
 
-def _start(order: Job | EmbedJob, engines: Engines, pipe: Pipe) -> None:
+def _start(order: Job | EmbedJob, engines: Engines, pipe: Outlet) -> None:
     if isinstance(order, EmbedJob):
         engines.embedder.start(order)
     else:

@@ -23,6 +23,7 @@ from localllm.types import (
     Sampling,
     TextRequest,
 )
+from localllm.worker.frames import FrameBuffer, frame
 from localllm.worker.mailbox import Mailbox
 from localllm.worker.messages import (
     Cancel,
@@ -30,7 +31,6 @@ from localllm.worker.messages import (
     Embed,
     Embedded,
     EngineFault,
-    FrameBuffer,
     FromWorker,
     JobFault,
     Leave,
@@ -41,7 +41,6 @@ from localllm.worker.messages import (
     Ready,
     Submit,
     ToWorker,
-    frame,
 )
 
 STDERR = 2  # file descriptor

@@ -1,12 +1,5 @@
-"""All traffic between the parent and a worker: msgpack frames, each behind its length.
+"""All traffic between the parent and a worker, in frames (`frames.py`)."""
 
-A frame is a 4-byte big-endian length and that many bytes of one encoded message.
-"""
-
-import struct
-from collections.abc import Iterator
-
-import msgspec
 from msgspec import Struct
 
 from localllm.engines.job import Delta
@@ -21,9 +14,6 @@ from localllm.types import (
     Sampling,
     TextRequest,
 )
-
-LENGTH = struct.Struct(">I")
-MAX_FRAME_BYTES = 64 * 2**20
 
 
 class ErrorReport(Struct, frozen=True):
@@ -125,32 +115,3 @@ class EngineFault(Struct, frozen=True, tag=True):
 
 ToWorker = Load | Submit | Embed | Cancel | Measure | Leave
 FromWorker = Loading | Ready | LoadFault | Deltas | Embedded | JobFault | EngineFault | Measurements
-
-_encoder = msgspec.msgpack.Encoder()
-
-
-def frame(message: ToWorker | FromWorker) -> bytes:
-    """A message as it goes over the pipe."""
-    body = _encoder.encode(message)
-    return LENGTH.pack(len(body)) + body
-
-
-class FrameBuffer:
-    """Cuts a stream of bytes back into frames."""
-
-    def __init__(self) -> None:
-        self._bytes = bytearray()
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """The bodies of all frames that are complete now. Raises ValueError on an impossible length."""
-        self._bytes += data
-        while len(self._bytes) >= LENGTH.size:
-            (size,) = LENGTH.unpack_from(self._bytes)
-            if size > MAX_FRAME_BYTES:
-                raise ValueError(f"a frame of {size} bytes")
-            end = LENGTH.size + size
-            if len(self._bytes) < end:
-                return
-            body = bytes(self._bytes[LENGTH.size : end])
-            del self._bytes[:end]
-            yield body

@@ -22,15 +22,13 @@ from localllm.types import (
     TextRequest,
     TokenLogprob,
 )
+from localllm.worker.frames import LENGTH, MAX_FRAME_BYTES, FrameBuffer, frame
 from localllm.worker.messages import (
-    LENGTH,
-    MAX_FRAME_BYTES,
     Cancel,
     Deltas,
     Embed,
     Embedded,
     ErrorReport,
-    FrameBuffer,
     FromWorker,
     JobFault,
     Leave,
@@ -39,7 +37,6 @@ from localllm.worker.messages import (
     Measure,
     Submit,
     ToWorker,
-    frame,
 )
 from tests.scripts import USAGE
 
@@ -77,7 +74,7 @@ REPORTS = [
 def test_messages_come_back_in_any_pieces() -> None:
     source = random.Random(0)
     for messages, kind in ((ORDERS, ToWorker), (REPORTS, FromWorker)):
-        data = b"".join(map(frame, messages))  # type: ignore[arg-type]
+        data = b"".join(map(frame, messages))
         for _ in range(50):
             buffer, found, at = FrameBuffer(), [], 0
             while at < len(data):
