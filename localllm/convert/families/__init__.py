@@ -1,0 +1,1 @@
+"""Architecture families: what each calls its tensors, and what it wants to be known of it."""
