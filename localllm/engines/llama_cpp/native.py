@@ -3,7 +3,8 @@
 import ctypes
 import os
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import llama_cpp as lib
@@ -13,6 +14,7 @@ from localllm.errors import LoadFailed
 
 _LOG_WARNING = 3  # ggml_log_level: 1 debug, 2 info, 3 warning, 4 error, 5 continues the line before
 _recent_log: deque[str] = deque(maxlen=40)
+_listeners: list[Callable[[int, str], None]] = []
 
 # ctypes objects of the bindings, which have no usable static types
 Handle = Any
@@ -22,6 +24,8 @@ Handle = Any
 def _collect_log(level: int, text: bytes, _user_data: object) -> None:
     if level >= _LOG_WARNING:
         _recent_log.append(text.decode("utf-8", "replace"))
+    for listen in tuple(_listeners):
+        listen(level, text.decode("utf-8", "replace"))
 
 
 # The library keeps the pointer: the callback object must live as long as the module.
@@ -52,6 +56,31 @@ def forget_log() -> None:
 def recent_log() -> str:
     """The library's last warnings and errors, one line."""
     return " ".join("".join(_recent_log).split())[-600:]
+
+
+@contextmanager
+def listening(listener: Callable[[int, str], None]) -> Generator[None, None, None]:
+    """All that the library logs meanwhile goes to `listener` too: the level (ggml_log_level), and a line or a piece.
+
+    An exception cannot pass through the library. The first that `listener` raises is raised at the end, and it hears
+    no more.
+    """
+    raised: list[BaseException] = []
+
+    def listen(level: int, text: str) -> None:
+        try:
+            if not raised:
+                listener(level, text)
+        except BaseException as error:  # also Ctrl-C, which comes to whatever Python code runs then
+            raised.append(error)
+
+    _listeners.append(listen)
+    try:
+        yield
+    finally:
+        _listeners.remove(listen)
+        if raised:
+            raise raised[0]
 
 
 def load_model(paths: Sequence[str], on_progress: OnProgress) -> Handle:

@@ -1,0 +1,1 @@
+"""Quantizing by llama_model_quantize, and all that must be checked before it is called."""
