@@ -4,6 +4,7 @@ import os
 
 import psutil
 
+_CPU_INFO = "/proc/cpuinfo"
 _CGROUP_CPU = "/sys/fs/cgroup/cpu.max"
 _CGROUP_MEMORY = "/sys/fs/cgroup/memory.max"
 _CGROUP_MEMORY_USED = "/sys/fs/cgroup/memory.current"
@@ -47,6 +48,17 @@ def peak_memory_bytes() -> int:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # bytes on macOS, KiB elsewhere
+
+
+def processor_name() -> str:
+    """What the processor calls itself, such as AMD EPYC 7B13; its architecture where the system does not say."""
+    import platform
+
+    for line in _read(_CPU_INFO).splitlines():  # Linux on x86; on ARM there is no such line
+        name, _, value = line.partition(":")
+        if name.strip() == "model name":
+            return value.strip()
+    return platform.processor() or platform.machine() or "unknown"
 
 
 def _cgroup_cores() -> int | None:

@@ -7,7 +7,7 @@ from localllm.models.card import HubSource, Source, WheelSource
 from localllm.models.catalog import Catalog
 from localllm.models.choose import Hub, choose_again, signature_of, wanted_files
 from localllm.models.hub.repository import UNKNOWN_LICENSE, HubRepository
-from localllm.models.manifest import Manifest, StoredFile
+from localllm.models.manifest import MadeSource, Manifest, StoredFile
 from localllm.models.transfer.expected import Expected
 from localllm.models.wanted import Wanted, WantedFile, pinned
 
@@ -15,6 +15,11 @@ from localllm.models.wanted import Wanted, WantedFile, pinned
 def as_it_was(manifest: Manifest, catalog: Catalog) -> Wanted:
     """The same files from where they came. Raises LoadFailed where that was this machine."""
     own = next((file for file in manifest.files if not isinstance(file.origin, HubSource | WheelSource)), None)
+    if own is not None and isinstance(own.origin, MadeSource):
+        raise LoadFailed(
+            f"{manifest.name} was made here from {own.origin.of} and cannot be fetched; make it again: "
+            f"localllm quantize --from-card {manifest.name}"
+        )
     if own is not None:
         place = own.path or getattr(own.origin, "path", "")
         raise LoadFailed(

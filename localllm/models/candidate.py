@@ -6,7 +6,7 @@ from pathlib import Path
 from localllm.errors import InvalidRequest, LoadFailed, ModelError
 from localllm.models.gguf.facts import facts_of
 from localllm.models.gguf.header import read_header
-from localllm.models.hub.kinds import WEIGHTS, is_allowed, shards_of
+from localllm.models.hub.kinds import WEIGHTS, is_allowed, is_pickle, shards_of
 from localllm.models.import_file import Candidate
 from localllm.models.manifest import Format
 from localllm.models.names import ModelName, is_model_name
@@ -58,10 +58,21 @@ def _checkpoint(folder: Path, name: ModelName | str | None) -> Candidate:
     files = [path for path in sorted(folder.iterdir()) if path.is_file() and is_allowed(path.name)]
     weights = [path for path in files if path.name.endswith(WEIGHTS)]
     if not weights or not (folder / CHECKPOINT_CONFIG).is_file():
-        raise LoadFailed(f"{shown(folder)} is no checkpoint: it wants a {CHECKPOINT_CONFIG} and {WEIGHTS} files")
+        raise LoadFailed(_no_checkpoint(folder, has_weights=bool(weights)))
     _check_shards(folder, {path.name for path in weights})
     others = [path for path in files if path not in weights and path.suffix.lower() not in MODEL_SUFFIXES]
     return _candidate([*weights, *others], folder, name, quant="", kind="safetensors")
+
+
+def _no_checkpoint(folder: Path, *, has_weights: bool) -> str:
+    """Why a folder is none."""
+    pickles = sorted(path.name for path in folder.iterdir() if is_pickle(path.name))
+    if pickles and not has_weights:
+        return (
+            f"{shown(folder)} has its weights in {shown(pickles[0], _MOST_LICENSE_CHARACTERS)}; such files can run "
+            f"code when they are read, so they are not; get the model as {WEIGHTS} files"
+        )
+    return f"{shown(folder)} is no checkpoint: it wants a {CHECKPOINT_CONFIG} and {WEIGHTS} files"
 
 
 def _check_shards(folder: Path, names: set[str]) -> None:

@@ -10,17 +10,15 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
-import yaml
 from msgspec import Meta, Struct
 
 from localllm.errors import IntegrityError, ModelError, ModelNotFound
 from localllm.models.digest import HEX_PATTERN, Digest, Filename
+from localllm.models.front_matter import front_matter
 from localllm.models.names import is_model_name
 from localllm.models.quant import canonical_quant, estimated_bytes, quant_of, rank, split_of
 from localllm.types import ModelDefaults
 
-_FRONT_MATTER = re.compile(r"\A---\n(.*?\n)---(?:\n|\Z)", re.DOTALL)
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # much faster, where PyYAML was built with libyaml
 _PART = r"[A-Za-z0-9_][A-Za-z0-9._+-]*"  # of a repository's name or of a path in it
 _HUB_FILENAME = re.compile(rf"{_PART}\.gguf")
 _QUANT_MARK = "{quant}"
@@ -176,12 +174,9 @@ class ModelCard(Struct, frozen=True):
 
 def parse_card(text: str, origin: str) -> ModelCard:
     """The card in a Markdown text. Raises ModelError, naming `origin` and the field at fault."""
-    match = _FRONT_MATTER.match(text)
-    if match is None:
-        raise ModelError(f"{origin}: a model card begins with YAML front matter between two lines of ---")
     try:
-        return msgspec.convert(yaml.load(match[1], _LOADER), ModelCard)  # noqa: S506 - both loaders are safe
-    except (yaml.YAMLError, msgspec.ValidationError, ValueError) as error:  # ValueError: 2026-13-45 is no date
+        return msgspec.convert(front_matter(text, origin), ModelCard)
+    except (msgspec.ValidationError, ValueError) as error:
         raise ModelError(f"{origin}: {' '.join(str(error).split())}") from error
 
 

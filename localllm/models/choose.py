@@ -20,6 +20,7 @@ from localllm.models.resolve import CardWanted, Pullable, tag_of
 from localllm.models.signing.trusted_key import SIGNATURE_NAME
 from localllm.models.wanted import MAIN, Wanted, WantedFile, of_hub, pinned
 
+CHECKPOINT_TAG = "safetensors"
 _LEAST_COMMIT_DIGITS = 7
 
 Files = tuple[HubFile, ...]
@@ -103,6 +104,8 @@ def _of_card(wanted: CardWanted, hub: Hub, room_bytes: int) -> Wanted:
 def _choice(reference: HubReference, repository: HubRepository, read_file: ReadFile, room_bytes: int) -> _Choice:
     if reference.path is not None:
         return _named_file(reference.path, repository)
+    if reference.quant is not None and reference.quant.lower() == CHECKPOINT_TAG:
+        return _checkpoint(repository, read_file)
     sets = gguf_models(repository)
     if reference.quant is not None:
         wanted = canonical_quant(reference.quant)
@@ -114,7 +117,12 @@ def _choice(reference: HubReference, repository: HubRepository, read_file: ReadF
     lone = _lone_file(repository)
     if lone is not None:
         return _named_file(lone, repository)
-    return _Choice(tag="safetensors", format="safetensors", quant="", files=checkpoint_files(repository, read_file))
+    return _checkpoint(repository, read_file)
+
+
+def _checkpoint(repository: HubRepository, read_file: ReadFile) -> _Choice:
+    files = checkpoint_files(repository, read_file)
+    return _Choice(tag=CHECKPOINT_TAG, format="safetensors", quant="", files=files)
 
 
 def _lone_file(repository: HubRepository) -> str | None:

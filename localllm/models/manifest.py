@@ -26,7 +26,13 @@ class FileSource(Struct, frozen=True, tag="file", tag_field="from", forbid_unkno
     path: str
 
 
-Origin = HubSource | WheelSource | FileSource
+class MadeSource(Struct, frozen=True, tag="made", tag_field="from", forbid_unknown_fields=True):
+    """A file that was made here."""
+
+    of: str  # reference of the model that it was made from
+
+
+Origin = HubSource | WheelSource | FileSource | MadeSource
 
 
 class StoredFile(Struct, frozen=True, kw_only=True):

@@ -21,7 +21,9 @@ ENGINES = {"gguf": "llama_cpp", "pte": "executorch"}
 CHECKPOINT_CONFIG = "config.json"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model")
 BESIDE_PTE = (*TOKENIZERS, "tokenizer_config.json", "special_tokens_map.json", CHECKPOINT_CONFIG)
-_CHECKPOINT = "{place} is a checkpoint, which no engine here runs as it is; turn it into a GGUF file first"
+_CHECKPOINT = (
+    "{place} is a checkpoint, which no engine here runs as it is; turn it into a GGUF file: localllm quantize {place}"
+)
 _NUMBER_FROM, _NUMBER_TO = -len("00001-of-00003.gguf"), -len("-of-00003.gguf")
 
 

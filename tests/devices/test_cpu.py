@@ -41,3 +41,19 @@ def test_a_containers_memory_limit_counts(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_the_peak_is_at_least_what_is_resident_now() -> None:
     assert cpu.peak_memory_bytes() >= psutil.Process().memory_info().rss * 0.9
+
+
+def test_the_processor_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "cpuinfo"
+    place.write_text("processor\t: 0\nmodel name\t: Some CPU @ 2.00GHz\nmodel name\t: Another\n")
+    monkeypatch.setattr(cpu, "_CPU_INFO", str(place))
+    assert cpu.processor_name() == "Some CPU @ 2.00GHz"
+
+
+def test_where_the_system_does_not_name_it_its_architecture_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu, "_CPU_INFO", str(tmp_path / "nothing"))
+    monkeypatch.setattr("platform.processor", lambda: "")
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    assert cpu.processor_name() == "aarch64"

@@ -36,13 +36,18 @@ def is_allowed(path: str) -> bool:
     return PurePosixPath(path).suffix.lower() in _KINDS or _LICENSE.fullmatch(parts[-1]) is not None
 
 
+def is_pickle(path: str) -> bool:
+    """Whether a file of this name can run code when it is read, as those of Python's pickle do."""
+    return PurePosixPath(path).suffix.lower() in _PICKLES
+
+
 def refusal_words(path: str) -> str:
     """Why a file is not of a kind that may be pulled, in one line."""
     suffix = PurePosixPath(path).suffix.lower()
     name = repr(path[-80:])
     if not all(map(is_plain, path.split("/"))):
         return f"{name} is not pulled: it is hidden, or its name is not safe to write"
-    if suffix in _PICKLES:
+    if is_pickle(path):
         return f"{name} is not pulled: such files can run code when they are read; look for .gguf or .safetensors"
     if suffix in _ARCHIVES:
         return f"{name} is not pulled: archives are never unpacked; look for .gguf or .safetensors"

@@ -15,7 +15,9 @@ from localllm.models.manifest import Head
 from localllm.models.names import ModelName
 from localllm.models.storage.store import Store
 
-_PART_KEY = re.compile(r"(?:wheel-)?(?P<key>[0-9a-f]{64}|git-[0-9a-f]{40}|import-[0-9a-f]{32})(?:[.-].*)?")  # in parts/
+_PART_KEY = re.compile(
+    r"(?:wheel-)?(?P<key>[0-9a-f]{64}|git-[0-9a-f]{40}|import-[0-9a-f]{32}|quantize-[0-9a-f]{32})(?:[.-].*)?"
+)  # in parts/
 _ALIASES_STRAY = re.compile(r"aliases\.json\.[0-9]+\.part")
 
 Kind = Literal["blob", "part", "version", "stray"]
