@@ -19,6 +19,7 @@ from localllm.cli import (
     pin,
     plan,
     pull,
+    quantize,
     repair,
     rm,
     rollback,
@@ -52,7 +53,25 @@ app = typer.Typer(
 )
 
 _TALK = (run, chat, serve)
-_MODELS = (list_, show, plan, pull, rm, cp, alias, import_, verify, repair, gc, du, update, history, rollback, pin)
+_MODELS = (
+    list_,
+    show,
+    plan,
+    pull,
+    quantize,
+    rm,
+    cp,
+    alias,
+    import_,
+    verify,
+    repair,
+    gc,
+    du,
+    update,
+    history,
+    rollback,
+    pin,
+)
 
 for verb in (*_TALK, *_MODELS, bench):
     app.command(verb.NAME, epilog=verb.EPILOG)(verb.command)

@@ -36,9 +36,10 @@ def fetch(pullable: Pullable, library: Library, *, to_run: bool = False) -> Mani
     wanted = library.choose(pullable)
     if wanted.format == "safetensors":
         doubt = f"{wanted.name} is a checkpoint, which no engine here runs as it is"
+        way = f"turn it into a GGUF file: localllm quantize {wanted.name}"
         if to_run:
-            raise LoadFailed(f"{doubt}; name a repository of GGUF files")
-        warn(f"{doubt}.")
+            raise LoadFailed(f"{doubt}; name a repository of GGUF files, or {way}")
+        warn(f"{doubt}; {way}")
     if wanted.reason:
         say(f"No quant was named; taking {wanted.reason}.")
     before = library.missing_bytes(wanted)

@@ -10,6 +10,7 @@ from localllm.config import load_settings
 
 if TYPE_CHECKING:
     from localllm.cli.sheet import Sheet
+    from localllm.runtime.library import Library
 
 NAME = "show"
 EPILOG = """\b
@@ -17,12 +18,14 @@ Examples:
   localllm show smollm2:135m
   localllm show org/repo                          what a repository of the hub has
   localllm show ./model.gguf --json
+  localllm show my-model:q4_k_m --card            what was measured of a model that was made here
 """
 
 
 def command(
     model: Annotated[str, typer.Argument(help="Any model: known, on the hub, on this disk.")],
     offline: options.Offline = None,
+    card: Annotated[bool, typer.Option("--card", help="Print the card that came with its files.")] = False,
     json: options.Json = False,
 ) -> None:
     """Show what a model is, can do and needs."""
@@ -32,11 +35,33 @@ def command(
     from localllm.cli.table import print_fields
     from localllm.runtime.library import Library
 
-    sheet = sheet_of(Library(load_settings(offline=offline)), model)
+    library = Library(load_settings(offline=offline))
+    if card:
+        print(_card(library, model))
+        return
+    sheet = sheet_of(library, model)
     if json:
         print(msgspec.json.encode(sheet).decode())
         return
     print_fields(_fields(sheet))
+
+
+def _card(library: "Library", model: str) -> str:
+    """The text of a stored model's README.md, safe to print. Raises ModelNotFound where it has none, LoadFailed."""
+    from localllm.cli.words import printable
+    from localllm.errors import ModelNotFound
+    from localllm.models.on_disk import unreadable
+
+    manifest = library.stored(model)
+    file = next((file for file in manifest.files if file.filename == "README.md"), None)
+    if file is None:
+        raise ModelNotFound(f"{manifest.name} has no card; see: localllm show {manifest.name}", param="model")
+    path = library.store.path(file)
+    try:
+        lines = path.read_text("utf-8", "replace").splitlines()
+    except OSError as error:
+        raise unreadable(path, error) from error
+    return "\n".join(map(printable, lines))
 
 
 def _fields(sheet: "Sheet") -> Iterator[tuple[str, str]]:

@@ -5,7 +5,16 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 from localllm.cli.words import printable
 from localllm.errors import LocalLLMError
@@ -92,3 +101,24 @@ def reading_bar(title: str) -> Generator[Callable[[int, int], None], None, None]
     with _bar() as bar:
         task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def stage_bar() -> Generator[Callable[[str, float], None], None, None]:
+    """A progress bar for work in stages: what is being done now, and the share of it that is. Without a terminal, a
+    line for each stage."""
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
+        task = bar.add_task("", total=1.0, visible=False)
+        now = ""
+
+        def report(stage: str, share: float) -> None:
+            nonlocal now
+            if stage != now:
+                now = stage
+                if not stderr.is_terminal:
+                    say(f"{stage} …")
+                bar.reset(task, total=1.0, description=printable(stage), visible=True)
+            bar.update(task, completed=share)
+
+        yield report

@@ -12,7 +12,7 @@ from localllm.errors import DownloadFailed, InvalidRequest, ModelError
 from localllm.models.catalog import Catalog
 from localllm.models.digest import Digest
 from localllm.models.local import LocalModel
-from localllm.models.manifest import FileSource, Head, Manifest
+from localllm.models.manifest import FileSource, Head, MadeSource, Manifest
 from localllm.models.names import ModelName, is_model_name
 from localllm.models.on_disk import from_manifest
 from localllm.models.progress import OnProgress
@@ -89,12 +89,25 @@ class Library:
         if known is None:
             self._check_is_free(candidate.name)
         elif not all(isinstance(file.origin, FileSource) for file in known.files):
-            raise InvalidRequest(f"there is a {candidate.name} that was pulled; choose another with --name")
+            raise InvalidRequest(f"there is a {candidate.name} that was not imported; choose another with --name")
         return (
             import_file.link(candidate, self.store, on_progress)
             if link
             else import_file.copy(candidate, self.store, on_progress)
         )
+
+    def name_for_made(self, name: ModelName, *, is_wanted: bool) -> ModelName:
+        """What a model that is made here is called: `name`, unless that is what a known model is called when it is
+        pulled, and the user did not ask for it. Raises InvalidRequest where the name is another model's."""
+        known = self.store.current(name)
+        if known is not None and all(isinstance(file.origin, MadeSource) for file in known.files):
+            return name  # another version of it
+        if known is None and not is_wanted and self.catalog.find(name) is not None:
+            return self.name_for_made(ModelName(f"{name}-own"), is_wanted=True)
+        if known is not None and not is_wanted:
+            raise InvalidRequest(f"there is a {name} that was not made here; choose another name with --name")
+        self._check_is_free(name)
+        return name
 
     def set_alias(self, alias: str, reference: str | None) -> None:
         """Let a name stand for a reference, or for nothing any more. Raises InvalidRequest, ModelNotFound."""

@@ -170,3 +170,17 @@ def test_a_context_longer_than_the_file_says(shell: Shell, tmp_path: Path) -> No
     """The check reads the file, not a name."""
     path = write_tiny_model(tmp_path / "long.gguf", context=4096)
     assert shell.ok("plan", str(path), "--context", "4096").code == 0
+
+
+def test_a_model_that_came_without_a_card_has_none_to_print(online: Shell, repository: str) -> None:
+    online.ok("pull", f"{REPOSITORY}:Q8_0")
+    told = online("show", REPOSITORY, "--card")
+    assert (told.code, told.out) == (3, "")
+    assert f"{REPOSITORY}:Q8_0 has no card; see: localllm show" in told.err
+
+
+def test_a_card_is_printed_as_text_that_no_terminal_obeys(online: Shell, hub: Hub) -> None:
+    files = {"config.json": b"{}", "model.safetensors": b"x", "README.md": "# Tiny\n\n\x1b[2Jé\n".encode()}
+    hub.commit("some-org/Tiny", files)
+    online.ok("pull", "some-org/Tiny")
+    assert online.ok("show", "some-org/Tiny", "--card").out == "# Tiny\n\n\\x1b[2Jé\n"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from localllm.cli.talk import complain, download_bar, raise_all, say
+from localllm.cli.talk import complain, download_bar, raise_all, say, stage_bar
 from localllm.errors import DownloadFailed, ModelNotFound
 from localllm.models.progress import ELSEWHERE, Progress
 
@@ -49,3 +49,10 @@ def test_an_interruption_says_what_is_kept(capsys: pytest.CaptureFixture[str]) -
     with pytest.raises(KeyboardInterrupt):
         interrupted()  # before anything was fetched
     assert capsys.readouterr().err == ""
+
+
+def test_work_in_stages_is_a_line_for_each(capsys: pytest.CaptureFixture[str]) -> None:
+    with stage_bar() as report:
+        for stage, share in (("Converting", 0.0), ("Converting", 0.5), ("Quantizing \x1b[2J", 0.0)):
+            report(stage, share)
+    assert capsys.readouterr().err.splitlines() == ["Converting …", "Quantizing \\x1b[2J …"]

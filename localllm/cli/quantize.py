@@ -1,0 +1,115 @@
+"""`localllm quantize`: from a checkpoint or a GGUF to a smaller model, measured against it."""
+
+from typing import Annotated, Literal
+
+import typer
+
+from localllm.cli import options
+from localllm.config import load_settings
+
+NAME = "quantize"
+EPILOG = """\b
+Examples:
+  localllm quantize org/repo                      a checkpoint of the hub, to Q4_K_M
+  localllm quantize ./checkpoint --type IQ4_NL --evaluate
+  localllm quantize ./model-f16.gguf --type auto  try them all here, and say which to take
+  localllm quantize org/repo --calibrate notes.txt --keep-output q8_0
+  localllm quantize --from-card my-model:q4_k_m   make it again, bit for bit
+"""
+
+
+def command(
+    source: Annotated[
+        str | None,
+        typer.Argument(help="A checkpoint's folder or repository, a .gguf, or a model on this disk.", metavar="SOURCE"),
+    ] = None,
+    type_: Annotated[
+        str | None,
+        typer.Option(
+            "--type",
+            help="Q4_K_M, IQ4_NL, Q8_0 …; auto: measure what suits this machine. [default: Q4_K_M]",
+            metavar="TYPE",
+        ),
+    ] = None,
+    to: Annotated[Literal["gguf", "executorch"], typer.Option(help="Format of the result.")] = "gguf",
+    calibrate: Annotated[
+        str | None,
+        typer.Option(
+            help="Text that shows what matters: a file, default, or none; or an importance matrix made before. "
+            "[default: default, below 6 bits]",
+            metavar="TEXT",
+        ),
+    ] = None,
+    evaluate: Annotated[bool, typer.Option("--evaluate", help="Measure quality and speed, before and after.")] = False,
+    text: Annotated[
+        str | None, typer.Option(help="Text to evaluate on: a file. [default: default]", metavar="TEXT")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="What to call the result. [default: from the source]", metavar="NAME")
+    ] = None,
+    keep_output: Annotated[str, typer.Option(help="Type of the output layer, such as q8_0.", metavar="TYPE")] = "",
+    embedding: Annotated[str, typer.Option(help="Type of the token embedding.", metavar="TYPE")] = "",
+    override: Annotated[
+        list[str] | None,
+        typer.Option(help="Type of the tensors whose names match a regex; repeatable.", metavar="REGEX=TYPE"),
+    ] = None,
+    pure: Annotated[bool, typer.Option("--pure", help="Every matrix in the one type.")] = False,
+    prune_layers: Annotated[str, typer.Option(help="Layers to leave out, such as 20,21.", metavar="N,N,…")] = "",
+    allow_requantize: Annotated[
+        bool, typer.Option("--allow-requantize", help="Also from weights that are quantized already; quality suffers.")
+    ] = False,
+    calibration_chunks: Annotated[
+        int | None, typer.Option(min=1, help="Pieces of 512 tokens to calibrate with. [default: 16]", metavar="N")
+    ] = None,
+    evaluation_chunks: Annotated[
+        int | None, typer.Option(min=1, help="Pieces of 512 tokens to evaluate on. [default: 12]", metavar="N")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would come out, to the byte.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="With auto: keep what is recommended, unasked.")] = False,
+    from_card: Annotated[
+        str | None, typer.Option(help="Make a model again from its card: a README.md, or a model.", metavar="CARD")
+    ] = None,
+    threads: options.Threads = None,
+    offline: options.Offline = None,
+    json: options.Json = False,
+) -> None:
+    """Turn a checkpoint or a GGUF into a smaller model of known quality.
+
+    The result is a version of a model in the store, with a card that says how it was made.
+    """
+    from localllm.cli.quantizing import Session
+    from localllm.errors import InvalidRequest
+    from localllm.quantize.order import Options, require_format
+    from localllm.runtime.library import Library
+
+    require_format(to)
+    options_ = Options(
+        type=type_,
+        calibrate=calibrate,
+        evaluate=evaluate,
+        text=text,
+        output_type=keep_output,
+        embedding_type=embedding,
+        overrides=tuple(override or ()),
+        is_pure=pure,
+        prune_layers=prune_layers,
+        allow_requantize=allow_requantize,
+        calibration_chunks=calibration_chunks,
+        evaluation_chunks=evaluation_chunks,
+        is_dry=dry_run,
+    )
+    settings = load_settings(offline=offline, threads=threads)
+    session = Session(Library(settings), settings, json=json)
+    if from_card is not None:
+        options_.require_none()
+        session.again(from_card, source=source, name=name, calibrate=calibrate)
+        return
+    if source is None:
+        raise InvalidRequest("name a source, or a card with --from-card; see: localllm quantize --help")
+    order = options_.order(name=name, threads=session.threads)
+    if dry_run:
+        session.dry_run(source, order)
+    elif order.is_auto:
+        session.choose(source, order, keeps=yes)
+    else:
+        session.quantize(source, order)
