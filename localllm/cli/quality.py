@@ -12,9 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from localllm.cli.words import printable
-from localllm.quantize.candidates import LeftOut
+from localllm.quantize.advice.candidates import LeftOut
+from localllm.quantize.advice.frontier import NOISE, Advice, Ranked, memory_bytes
 from localllm.quantize.evaluation import NOT_MEASURED, Evaluation, percent, rows, short, unmeasured
-from localllm.quantize.frontier import NOISE, Advice, Ranked, memory_bytes
 from localllm.units import size_words
 
 MARKS = {"recommended": "*", "frontier": "o", "beaten": "x", "too large": "!"}

@@ -73,7 +73,7 @@ def command(
     offline: options.Offline = None,
     json: options.Json = False,
 ) -> None:
-    """Turn a checkpoint or a GGUF into a smaller model of known quality.
+    """Make a smaller model from a checkpoint or a GGUF file.
 
     The result is a version of a model in the store, with a card that says how it was made.
     """

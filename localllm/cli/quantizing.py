@@ -1,5 +1,6 @@
 """What `localllm quantize` does, and what it says of it."""
 
+import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
@@ -17,19 +18,19 @@ from localllm.devices.cpu import available_memory_bytes, usable_cores
 from localllm.errors import IntegrityError, InvalidRequest
 from localllm.models.manifest import Manifest
 from localllm.models.names import ModelName
-from localllm.quantize.auto import Tried, try_types
+from localllm.quantize.advice.candidates import AUTO_TYPES, LeftOut
+from localllm.quantize.advice.frontier import Advice
+from localllm.quantize.advice.trying import Tried, try_types
 from localllm.quantize.calibration.texts import DEFAULT, evaluation_text
-from localllm.quantize.candidates import AUTO_TYPES, LeftOut
 from localllm.quantize.evaluation import Evaluation
-from localllm.quantize.frontier import Advice
-from localllm.quantize.keeping import keep, native_tools
 from localllm.quantize.making import Making
 from localllm.quantize.material import Material, name_for
 from localllm.quantize.measuring import Measuring
 from localllm.quantize.order import Order
-from localllm.quantize.repeating import Repeat
+from localllm.quantize.process.workbench import Workbench, workbench
+from localllm.quantize.provenance.keeping import keep, native_tools
+from localllm.quantize.provenance.repeating import Repeat
 from localllm.quantize.steps import Progress, Quantized
-from localllm.quantize.workbench import Workbench, workbench
 from localllm.runtime.library import Library
 from localllm.units import size_words
 
@@ -178,7 +179,8 @@ class Session:
         return self._library.name_for_made(name, is_wanted=wanted is not None)
 
     def _agreed(self, type_: str, name: str) -> bool:
-        if self._json or not stderr.is_terminal:
+        is_attended = stderr.is_terminal and sys.stdin is not None and sys.stdin.isatty()
+        if self._json or not is_attended:
             return False
         return typer.confirm(f"Keep {type_} as {name}?", default=False, err=True)
 

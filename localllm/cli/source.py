@@ -19,8 +19,8 @@ from localllm.runtime.library import Library
 from localllm.units import size_words
 
 if TYPE_CHECKING:
-    from localllm.quantize.card import Made
     from localllm.quantize.material import CheckQuant, Material
+    from localllm.quantize.provenance.card import Made
 
 # What reads models is imported where it is used: `--help` loads none of it.
 CHECKPOINT_TAG = "safetensors"
@@ -65,8 +65,8 @@ def material_again(made: "Made", library: Library) -> "Material":
 
 def read_card(reference: str, library: Library) -> "tuple[Made, str | None]":
     """How a model was made, from its card's file or from its name, and that name. Raises ModelNotFound, ModelError."""
-    from localllm.quantize.card import read_made_file
-    from localllm.quantize.keeping import CARD
+    from localllm.quantize.provenance.card import read_made_file
+    from localllm.quantize.provenance.keeping import CARD
 
     if reference.lower().endswith(".md"):
         path = Path(reference).expanduser()

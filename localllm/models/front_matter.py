@@ -38,4 +38,4 @@ def _refuse_tricks(block: str, origin: str) -> None:
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _MOST_DEPTH or isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None) is not None:
             line = event.start_mark.line + 2 if event.start_mark else 2  # counted from 0, and after the first ---
-            raise ModelError(f"{origin}, line {line}: aliases, tags and deep nesting have no place in a model card")
+            raise ModelError(f"{origin}: line {line}: aliases, tags and deep nesting have no place in a model card")

@@ -1,5 +1,5 @@
-"""`python -m localllm.quantize`: the child process that does one step. Its parent is `workshop.py`."""
+"""`python -m localllm.quantize`: the child process that does one step. Its parent is `process/workshop.py`."""
 
-from localllm.quantize.child import main
+from localllm.quantize.process.child import main
 
 main()

@@ -10,7 +10,7 @@ from typing import Annotated, NamedTuple
 
 from msgspec import Meta, Struct
 
-from localllm.quantize.recipe import Count, Positive, Sha256
+from localllm.quantize.provenance.recipe import Count, Positive, Sha256
 from localllm.quantize.steps import BaseScored, Compared, Speed
 from localllm.units import size_words
 

@@ -15,9 +15,9 @@ from localllm.models.storage.blobs import hash_file
 from localllm.quantize.calibration.importance import read_importance
 from localllm.quantize.calibration.texts import Text
 from localllm.quantize.material import UNKNOWN_LICENSE, Material
-from localllm.quantize.recipe import Calibration, Recipe
+from localllm.quantize.process.workbench import Workbench
+from localllm.quantize.provenance.recipe import Calibration, Recipe
 from localllm.quantize.steps import Calibrate, Calibrated, Quantize, Quantized, TensorPlan, TypeOverride
-from localllm.quantize.workbench import Workbench
 
 PLAIN_TYPES = ("F32", "F16", "BF16")
 CHUNK_TOKENS = 512

@@ -1,6 +1,6 @@
 """What can be done in a child process, one step at a time, and what comes of it.
 
-A step is data: it crosses the boundary as msgpack. `localllm/quantize/child.py` runs it; `workshop.py` is the
+A step is data: it crosses the boundary as msgpack. `process/child.py` runs it; `process/workshop.py` is the
 parent's side. Paths are absolute. Every step may raise a LocalLLMError, which the parent raises again.
 """
 

@@ -89,7 +89,8 @@ class Library:
         if known is None:
             self._check_is_free(candidate.name)
         elif not all(isinstance(file.origin, FileSource) for file in known.files):
-            raise InvalidRequest(f"there is a {candidate.name} that was not imported; choose another with --name")
+            origin = "made here" if any(isinstance(file.origin, MadeSource) for file in known.files) else "pulled"
+            raise InvalidRequest(f"there is a {candidate.name} that was {origin}; choose another with --name")
         return (
             import_file.link(candidate, self.store, on_progress)
             if link

@@ -72,7 +72,9 @@ class WorkerHandle:
         handle = cls(plan, on_progress)
         loop = asyncio.get_running_loop()
         transport, protocol = await loop.subprocess_exec(
-            lambda: _Protocol(handle), sys.executable, "-m", "localllm.worker", env=worker_environment()
+            lambda: _Protocol(handle),
+            *(sys.executable, "-P", "-m", "localllm.worker"),  # no module of the current folder in the place of ours
+            env=worker_environment(),
         )
         handle._transport, handle._protocol = transport, protocol
         try:

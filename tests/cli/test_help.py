@@ -11,7 +11,7 @@ from tests.processes import localllm
 
 TALK = ("run", "chat", "serve", "bench")
 MODELS = (
-    *("list", "show", "plan", "pull", "rm", "cp", "alias", "import"),
+    *("list", "show", "plan", "pull", "quantize", "rm", "cp", "alias", "import"),
     *("verify", "repair", "gc", "du", "update", "history", "rollback", "pin"),
 )
 HEAVY = ("llama_cpp", "numpy", "textual", "starlette", "uvicorn", "httpx2", "huggingface_hub", "jinja2")

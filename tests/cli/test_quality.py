@@ -9,9 +9,9 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from localllm.cli.quality import MARKS, chart_lines, print_advice, print_evaluation
-from localllm.quantize.candidates import LeftOut
+from localllm.quantize.advice.candidates import LeftOut
+from localllm.quantize.advice.frontier import Advice, Candidate, advise
 from localllm.quantize.evaluation import Rates
-from localllm.quantize.frontier import Advice, Candidate, advise
 from tests.quantize.examples import EVALUATION, MADE, REAL, candidate_of, renamed
 
 replace = msgspec.structs.replace

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ from localllm.models.gguf.header import read_header
 from localllm.models.manifest import Manifest
 from localllm.models.storage.store import Store
 from localllm.quantize import measuring
-from localllm.quantize.card import read_made_file
-from localllm.quantize.keeping import native_tools
-from localllm.quantize.recipe import Tools
-from localllm.quantize.workbench import Workbench
+from localllm.quantize.process.workbench import Workbench
+from localllm.quantize.provenance.card import read_made_file
+from localllm.quantize.provenance.keeping import native_tools
+from localllm.quantize.provenance.recipe import Tools
 from tests.cli.blobs import damage
 from tests.cli.shell import Shell, Told
 from tests.convert.checkpoints import write_checkpoint
@@ -372,6 +373,8 @@ def test_the_type_that_suits_is_kept_if_the_user_agrees(
 
     monkeypatch.setattr(typer, "confirm", agree)
     monkeypatch.setattr(quantizing, "stderr", _Terminal())
+    assert "Nothing was kept." in shell.ok("quantize", str(checkpoint), "--type", "auto", *few).err  # nobody is there
+    monkeypatch.setattr(sys, "stdin", _Terminal())
     kept = shell.ok("quantize", str(checkpoint), "--type", "auto", "--name", "mine", *few)
     assert asked == [f"Keep {best} as mine:{best.lower()}?"]
     assert f"mine:{best.lower()} is here now" in kept.err
@@ -379,6 +382,9 @@ def test_the_type_that_suits_is_kept_if_the_user_agrees(
 
 class _Terminal:
     is_terminal = True
+
+    def isatty(self) -> bool:
+        return True
 
 
 @pytest.mark.slow
@@ -391,7 +397,7 @@ def test_a_name_that_is_taken_is_told_before_the_work(shell: Shell, checkpoint: 
     told = shell("import", str(tmp_path / "other.gguf"), "--name", "mine:q8_0")
     shell.ok("quantize", str(checkpoint), "--type", "q8_0")
     told = shell("import", str(tmp_path / "other.gguf"), "--name", "tiny:q8_0")
-    assert (told.code, "there is a tiny:q8_0 that was not imported" in told.err) == (2, True)
+    assert (told.code, "there is a tiny:q8_0 that was made here" in told.err) == (2, True)
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Model cards: one with a pinned file, ones of the hub, and what a broken one is told."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -139,7 +140,10 @@ BROKEN: list[tuple[Break, str]] = [  # what is altered, the place that is named
     (lambda front: profile(front).update(context_tokens="many"), "$.localllm.context_tokens"),
     (lambda front: profile(front).update(aliases=["No Spaces"]), "$.localllm.aliases[0]"),
     (lambda front: profile(front).update(artifacts=[]), "$.localllm.artifacts"),
-    (lambda front: profile(front).update(artifacts=[artifact(front)] * 2), "$.localllm.artifacts"),
+    (
+        lambda front: profile(front).update(artifacts=[artifact(front), copy.deepcopy(artifact(front))]),
+        "$.localllm.artifacts",
+    ),
     (lambda front: profile(front).update(defaults={"sampling": {"temperature": "hot"}}), "sampling.temperature"),
     (lambda front: profile(front).update(contxt_tokens=1), "contxt_tokens"),
     (lambda front: profile(front).update(defaults={"sytem": ""}), "sytem"),
@@ -217,9 +221,9 @@ def test_a_broken_card_is_told_its_file_and_field(alter: Break, place: str) -> N
         ("# Tiny\n", "front matter"),
         ("---\nlicense: mit\n", "front matter"),
         ("---\n[\n---\n", "flow node"),
-        ("---\njust words\n---\n", "object"),
+        ("---\njust words\n---\n", "keys and values"),
         ("---\nlicense: 2026-13-45\n---\n", "month"),
-        ("---\nlicense: !!python/object/apply:os.getcwd []\n---\n", "constructor"),
+        ("---\nlicense: !!python/object/apply:os.getcwd []\n---\n", "tags"),
     ],
 )
 def test_a_text_that_is_no_card(text: str, word: str) -> None:

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from localllm.quantize.card import Made, Outcome
+from localllm.quantize.advice.frontier import Candidate
 from localllm.quantize.evaluation import (
     Bench,
     Divergence,
@@ -12,8 +12,8 @@ from localllm.quantize.evaluation import (
     Measurement,
     Rates,
 )
-from localllm.quantize.frontier import Candidate
-from localllm.quantize.recipe import Calibration, FileFacts, Recipe, Source, Tools
+from localllm.quantize.provenance.card import Made, Outcome
+from localllm.quantize.provenance.recipe import Calibration, FileFacts, Recipe, Source, Tools
 from localllm.quantize.steps import TypeOverride
 
 SHA = "0123456789abcdef" * 4

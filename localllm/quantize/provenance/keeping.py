@@ -8,12 +8,12 @@ from localllm.models.manifest import Manifest
 from localllm.models.names import ModelName
 from localllm.models.storage.blobs import hash_file
 from localllm.models.storage.store import Store
-from localllm.quantize.card import Made, card_of, outcome_of
 from localllm.quantize.evaluation import Evaluation
 from localllm.quantize.making import MadeFile, Making
-from localllm.quantize.publish import MadeModel, publish
-from localllm.quantize.recipe import FileFacts, Source, Tools, features_of, tools_here
-from localllm.quantize.workbench import Workbench
+from localllm.quantize.process.workbench import Workbench
+from localllm.quantize.provenance.card import Made, card_of, outcome_of
+from localllm.quantize.provenance.publish import MadeModel, publish
+from localllm.quantize.provenance.recipe import FileFacts, Source, Tools, features_of, tools_here
 
 CARD = "README.md"
 

@@ -8,10 +8,10 @@ from msgspec import Struct
 from localllm.errors import IntegrityError, InvalidRequest
 from localllm.models.storage.blobs import hash_file
 from localllm.quantize.calibration.texts import Text, both_texts, calibration_text
-from localllm.quantize.card import Made
 from localllm.quantize.making import MadeFile, Named, Wish
 from localllm.quantize.material import Material
-from localllm.quantize.recipe import Calibration, Tools, differences
+from localllm.quantize.provenance.card import Made
+from localllm.quantize.provenance.recipe import Calibration, Tools, differences
 
 _PART = ", "  # before what tells of a part of a text that was cut
 

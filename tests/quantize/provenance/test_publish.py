@@ -10,7 +10,7 @@ from localllm.models.manifest import MadeSource, Manifest
 from localllm.models.names import ModelName
 from localllm.models.storage.garbage import find_garbage
 from localllm.models.storage.store import Store
-from localllm.quantize.publish import MadeModel, publish
+from localllm.quantize.provenance.publish import MadeModel, publish
 from localllm.types import ModelDefaults
 from tests.cli.blobs import damage, has
 

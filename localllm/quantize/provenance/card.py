@@ -19,7 +19,7 @@ from localllm.errors import InvalidRequest, ModelError
 from localllm.models.front_matter import MOST_CHARACTERS, front_matter
 from localllm.models.hub.naming import is_repository
 from localllm.quantize.evaluation import Amount, Evaluation, rows, unmeasured
-from localllm.quantize.recipe import Count, FileFacts, Recipe, Source, Tools, check_names, check_recipe
+from localllm.quantize.provenance.recipe import Count, FileFacts, Recipe, Source, Tools, check_names, check_recipe
 from localllm.quantize.steps import Quantized
 from localllm.units import size_words
 

@@ -10,8 +10,8 @@ from localllm.errors import IntegrityError, InvalidRequest
 from localllm.quantize.calibration.texts import both_texts, calibration_text
 from localllm.quantize.making import MadeFile
 from localllm.quantize.material import Material, of_path
-from localllm.quantize.recipe import Calibration, FileFacts
-from localllm.quantize.repeating import Repeat
+from localllm.quantize.provenance.recipe import Calibration, FileFacts
+from localllm.quantize.provenance.repeating import Repeat
 from localllm.quantize.steps import Quantized
 from tests.convert.checkpoints import write_checkpoint
 from tests.quantize.examples import MADE, SHA

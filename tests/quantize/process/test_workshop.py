@@ -12,9 +12,9 @@ import psutil
 import pytest
 
 from localllm.errors import EngineError, InvalidRequest, LoadFailed
-from localllm.quantize import child
+from localllm.quantize.process import child
+from localllm.quantize.process.workshop import run_step
 from localllm.quantize.steps import AskBuild, Build, Calibrate, Calibrated, Convert, Converted, Progress
-from localllm.quantize.workshop import run_step
 from localllm.worker.frames import frame
 from tests.convert.checkpoints import write_checkpoint
 
@@ -114,8 +114,8 @@ PARENT = """
 import os
 from pathlib import Path
 from localllm.quantize.steps import Calibrated
-from localllm.quantize.workshop import run_step
-from tests.quantize.test_workshop import LONG_CHUNKS, calibration, the_child
+from localllm.quantize.process.workshop import run_step
+from tests.quantize.process.test_workshop import LONG_CHUNKS, calibration, the_child
 
 def tell(progress):
     if progress.done:
@@ -177,7 +177,7 @@ def test_a_step_without_memory_says_so(stand_in: Path) -> None:
     python(
         stand_in,
         """
-        from localllm.quantize import child
+        from localllm.quantize.process import child
         def perform(step, report):
             raise MemoryError
         child.perform = perform
@@ -194,7 +194,7 @@ def test_what_a_library_prints_is_no_frame(stand_in: Path) -> None:
         stand_in,
         """
         import os
-        from localllm.quantize import child
+        from localllm.quantize.process import child
         from localllm.quantize.steps import Build
         def perform(step, report):
             print("chatter")
@@ -212,7 +212,7 @@ def test_an_error_that_nobody_thought_of_ends_in_one_line(stand_in: Path) -> Non
     python(
         stand_in,
         """
-        from localllm.quantize import child
+        from localllm.quantize.process import child
         def perform(step, report):
             raise ZeroDivisionError("by zero")
         child.perform = perform

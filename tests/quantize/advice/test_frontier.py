@@ -7,8 +7,7 @@ import msgspec
 import pytest
 
 from localllm.errors import InvalidRequest, NoRoom
-from localllm.quantize.evaluation import Divergence, Measurement, Rates
-from localllm.quantize.frontier import (
+from localllm.quantize.advice.frontier import (
     HARDLY_WORSE,
     NOISE,
     Advice,
@@ -19,6 +18,7 @@ from localllm.quantize.frontier import (
     memory_bytes,
     turn_seconds,
 )
+from localllm.quantize.evaluation import Divergence, Measurement, Rates
 from tests.quantize.examples import MB, REAL, candidate_of
 
 SEEDS = range(300)

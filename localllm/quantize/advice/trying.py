@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from localllm.quantize.candidates import LeftOut, worth_trying
+from localllm.quantize.advice.candidates import LeftOut, worth_trying
+from localllm.quantize.advice.frontier import Advice, advise, candidate
 from localllm.quantize.evaluation import Evaluation
-from localllm.quantize.frontier import Advice, advise, candidate
 from localllm.quantize.making import MadeFile, Making
 from localllm.quantize.measuring import Measuring
 

@@ -5,7 +5,7 @@ import pytest
 from localllm.errors import InvalidRequest, NoRoom
 from localllm.models.gguf.quant import FILE_TYPES
 from localllm.models.quant import needed_bytes
-from localllm.quantize.candidates import AUTO_TYPES, worth_trying
+from localllm.quantize.advice.candidates import AUTO_TYPES, worth_trying
 from localllm.quantize.steps import Quantized, TensorPlan
 
 MB = 1_000_000

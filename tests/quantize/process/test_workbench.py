@@ -12,8 +12,8 @@ from localllm.models import disk_space
 from localllm.models.storage.garbage import collect_garbage, find_garbage
 from localllm.models.storage.store import Store
 from localllm.quantize.material import Material, of_path
+from localllm.quantize.process.workbench import Workbench, workbench
 from localllm.quantize.steps import Progress
-from localllm.quantize.workbench import Workbench, workbench
 from tests.tiny import write_tiny_model
 
 

@@ -14,8 +14,8 @@ from localllm.models.disk_space import check_room
 from localllm.models.files import PRIVATE_FOLDER, disk_errors, make_folder
 from localllm.models.storage.store import Store
 from localllm.quantize.material import Material
+from localllm.quantize.process.workshop import run_step
 from localllm.quantize.steps import AskBuild, Build, Convert, Converted, Progress, Result, Step
-from localllm.quantize.workshop import run_step
 
 Kind = TypeVar("Kind", bound=Result)
 Observe = Callable[[str, Progress], None]  # what is being done, in words, and how far it is

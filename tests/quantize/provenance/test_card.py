@@ -14,7 +14,8 @@ from markdown_it.token import Token
 
 from localllm.errors import InvalidRequest, ModelError
 from localllm.models.front_matter import MOST_CHARACTERS, front_matter
-from localllm.quantize.card import (
+from localllm.quantize.evaluation import Evaluation, Measurement
+from localllm.quantize.provenance.card import (
     KEY,
     Made,
     card_of,
@@ -22,8 +23,7 @@ from localllm.quantize.card import (
     read_made,
     read_made_file,
 )
-from localllm.quantize.evaluation import Evaluation, Measurement
-from localllm.quantize.recipe import FileFacts
+from localllm.quantize.provenance.recipe import FileFacts
 from localllm.quantize.steps import Quantized, TensorPlan
 from tests.marks import mostly_slow
 from tests.models.child import Child, clean_environment
@@ -291,7 +291,7 @@ WRITER = """
 import sys
 sockets = []
 sys.addaudithook(lambda event, _: sockets.append(event) if event.startswith("socket.") else None)
-from localllm.quantize.card import card_of, read_made
+from localllm.quantize.provenance.card import card_of, read_made
 from tests.quantize.examples import MADE
 assert read_made(card_of(MADE), "README.md") == MADE
 print("sockets", sockets)

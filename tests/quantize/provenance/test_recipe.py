@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from localllm.errors import InvalidRequest
-from localllm.quantize.recipe import (
+from localllm.quantize.provenance.recipe import (
     Recipe,
     Tools,
     check_names,

@@ -1,0 +1,1 @@
+"""Which type to take, by measurements on this machine."""

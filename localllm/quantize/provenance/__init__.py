@@ -1,0 +1,1 @@
+"""How a model was made: recipes, cards, keeping what was made, and making it again."""
