@@ -69,7 +69,8 @@ class Crew:
         for lane in self._lanes:
             lane.wire.stop()
         for thread in self._threads:
-            thread.join(_FAREWELL_SECONDS)
+            if thread.ident is not None:  # Ctrl-C may come while it is being started
+                thread.join(_FAREWELL_SECONDS)
 
 
 def run_crew(works: Works, work: Callable[[Lane], None], connections: int, on_look: Callable[[], None]) -> None:

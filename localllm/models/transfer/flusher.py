@@ -40,7 +40,7 @@ class Flusher:
         """End the thread; waits for the sync under way."""
         self._is_closed = True
         self._wake.set()
-        if self._thread is not None:
+        if self._thread is not None and self._thread.ident is not None:  # Ctrl-C may come while it is being started
             self._thread.join()
 
     def _run(self) -> None:

@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-import transformers
 from msgspec import Struct
 
 Values = Mapping[str, Any]
@@ -195,11 +193,15 @@ CASES: dict[str, Case] = {
 
 def config_of(case: Case) -> Any:
     """The configuration of a case, as transformers completes it."""
+    import transformers  # takes seconds: not before a test needs it
+
     return getattr(transformers, f"{case.model}Config")(**{**SIZES, **_copied(case.values)})
 
 
 def model_of(case: Case, *, seed: int = 7) -> Any:
     """A model with weights that no initialization gives: none is 0 or 1, logits spread as LOGIT_SPREAD says."""
+    import transformers
+
     model = getattr(transformers, f"{case.model.removesuffix('Text')}ForCausalLM")(config_of(case))
     shake(model, seed)
     return model
@@ -207,6 +209,8 @@ def model_of(case: Case, *, seed: int = 7) -> Any:
 
 def shake(model: Any, seed: int) -> None:
     """Random weights, so that what goes through the model keeps its size."""
+    import torch
+
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
         noise = torch.randn(parameter.shape, generator=generator)
@@ -226,6 +230,8 @@ def save(model: Any, folder: Path) -> Path:
 
 def scores(model: Any, tokens: list[int]) -> Any:
     """Logits after each token, [tokens, vocabulary], float32."""
+    import torch
+
     with torch.no_grad():
         return model(torch.tensor([tokens])).logits[0].float().numpy()
 

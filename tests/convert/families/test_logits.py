@@ -8,18 +8,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tests.convert.families.checkpoints import CASES, Case, config_of, model_of, save, scores, shake
 from tests.convert.families.native_scores import native_scores
-from tests.marks import mostly_slow
+from tests.convert.families.written import write
 
-torch = pytest.importorskip("torch", reason="torch is not installed")
-transformers = pytest.importorskip("transformers", reason="transformers is not installed")
-
-from safetensors.torch import load_file, save_file  # noqa: E402
-
-from tests.convert.families.checkpoints import CASES, Case, config_of, model_of, save, scores, shake  # noqa: E402
-from tests.convert.families.written import write  # noqa: E402
-
-torch.set_num_threads(1)
+pytestmark = pytest.mark.slow  # torch alone takes seconds to import
 
 MOST_DIFFERENCE = 0.0005
 # Gemma's activation goes through a table of float16 in ggml (ggml-cpu/vec.h, GGML_GELU_FP16).
@@ -28,6 +21,14 @@ MOST_SHORT_DIFFERENCE = 0.2
 
 
 Scores = NDArray[np.float32]
+
+
+@pytest.fixture(autouse=True)
+def other_opinion() -> None:
+    """transformers, on one thread; without it there is nothing to compare with."""
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    pytest.importorskip("transformers", reason="transformers is not installed")
+    torch.set_num_threads(1)
 
 
 def both_scores(model: Any, folder: Path, case: Case, *, is_short: bool = False) -> tuple[Scores, Scores]:
@@ -45,13 +46,12 @@ def check_same(model: Any, folder: Path, case: Case) -> None:
     assert (found.argmax(axis=1) == expected.argmax(axis=1)).all()
 
 
-@pytest.mark.parametrize("name", mostly_slow(CASES, "llama, llama3", "gemma3, linear, capped"))
+@pytest.mark.parametrize("name", CASES)
 def test_logits_are_those_of_transformers(name: str, tmp_path: Path) -> None:
     model = model_of(CASES[name])
     check_same(model, save(model, tmp_path), CASES[name])
 
 
-@pytest.mark.slow
 def test_a_file_in_a_short_format_says_nearly_the_same(tmp_path: Path) -> None:
     """ggml rounds what it multiplies with BF16 weights to BF16 too."""
     case = CASES["qwen3"]
@@ -63,10 +63,12 @@ def test_a_file_in_a_short_format_says_nearly_the_same(tmp_path: Path) -> None:
     assert (found.argmax(axis=1) == expected.argmax(axis=1)).mean() > 0.9
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("prefix", ["language_model.model.", "model.language_model."])
 def test_a_model_that_sees_loses_its_eyes_alone(prefix: str, tmp_path: Path) -> None:
     """transformers has named the parts in two ways; Google's own checkpoints have the first."""
+    import transformers
+    from safetensors.torch import load_file, save_file
+
     case = CASES["gemma3"]
     text = config_of(case)
     vision = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
