@@ -89,6 +89,7 @@ async def test_what_is_wrong_with_the_request_is_a_status_not_a_stream(http: htt
     assert response.json()["error"]["code"] == "context_length_exceeded"
 
 
+@pytest.mark.slow
 async def test_a_silent_stream_is_kept_alive(
     http: httpx2.AsyncClient, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.anyio
 NOBODY = "http://127.0.0.1:9/v1"  # the discard port: connections are refused
 
 
+@pytest.mark.slow
 async def test_every_stream_of_every_level_is_measured() -> None:
     async with running_service("echo:200") as service, running_server(service) as url:
         target = Target(name="ours", url=url, model="echo:200", extra={"ignore_eos": True})

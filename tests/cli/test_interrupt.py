@@ -37,6 +37,7 @@ def until(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> No
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 @POSIX
 def test_ctrl_c_keeps_what_has_come_and_the_next_pull_asks_for_the_rest(
     hub: Hub, tiny_model: Path, tmp_path: Path

@@ -112,6 +112,7 @@ def test_a_checkpoint_becomes_a_calibrated_model_and_the_same_again(
     assert [file.sha256 for file in again.weights] == [file.sha256 for file in manifest.weights]
 
 
+@pytest.mark.slow
 def test_a_dry_run_is_right_to_the_byte_and_makes_nothing(shell: Shell, store: Store, tmp_path: Path) -> None:
     path = write_tiny_model(tmp_path / "tiny.gguf")
     told = shell.ok("quantize", str(path), "--type", "q8_0", "--dry-run")

@@ -163,6 +163,7 @@ async def _answer(handle: WorkerHandle, prompt_tokens: int, job: int) -> None:
             pass
 
 
+@pytest.mark.slow
 @LINUX
 @pytest.mark.anyio
 @pytest.mark.parametrize(("context", "jobs", "flash"), [slow(1024, 1, False), (1024, 16, True)])

@@ -143,6 +143,7 @@ def test_neither_threads_nor_the_size_of_a_piece_change_a_byte(name: str, wide: 
     assert made[0] == made[1] == made[2] == made[3] == made[4]
 
 
+@pytest.mark.slow
 def test_importance_is_heeded_though_only_the_call_holds_it(wide: Path, tmp_path: Path) -> None:
     def make(number: int, **more: object) -> bytes:
         target = tmp_path / str(number)

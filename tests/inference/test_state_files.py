@@ -374,6 +374,7 @@ def test_what_was_evicted_is_forgotten(tmp_path: Path) -> None:
     assert len(store._trees) == len(store._scopes) == len(states(tmp_path)) == 2
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_folder_and_its_budget(tmp_path: Path) -> None:
     code = (
         "first = int(sys.argv[3])\n"

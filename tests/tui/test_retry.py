@@ -12,6 +12,7 @@ from tests.tui.pilots import driving
 pytestmark = pytest.mark.anyio
 
 
+@pytest.mark.slow
 async def test_retry_takes_the_place_of_the_answer() -> None:
     service = FakeService(says("bad"), says("good"), says("after"))
     async with driving(service) as user:

@@ -154,6 +154,7 @@ def test_offline_nothing_is_asked(asking: Hub) -> None:
     assert asking.log == []
 
 
+@pytest.mark.slow
 def test_a_repository_of_very_many_files_is_read(asking: Hub) -> None:
     count = module.MOST_FILES
     asking.commit(REPOSITORY, {f"{number}.json": b"" for number in range(count)})

@@ -62,6 +62,7 @@ def test_off_looks_at_nothing_and_imports_nothing(tmp_path: Path) -> None:
         assert child.finish() == (0, ["None", "set()"])
 
 
+@pytest.mark.slow
 def test_a_check_needs_no_network_and_prints_nothing(publisher: Publisher, signature: bytes, tmp_path: Path) -> None:
     (tmp_path / "model.sig").write_bytes(signature)
     command = ("-c", WITHOUT_NETWORK, str(tmp_path / "model.sig"), str(publisher.public_key))

@@ -96,6 +96,7 @@ def test_a_child_that_dies_costs_its_step_alone(
     assert run_step(AskBuild(), Build, lambda _: None).commit  # the next one works
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_child_first(tmp_path: Path, tiny_model: Path) -> None:
     children: list[psutil.Process] = []
 
