@@ -210,7 +210,8 @@ def made_words(manifest: Manifest, plan: Quantized) -> str:
     """What was made, in a sentence or two."""
     fallbacks = ""
     if plan.fallbacks:
-        fallbacks = f" {plan.fallbacks} of {len(plan.tensors)} tensors are of a finer type: their rows do not fit."
+        count = f"{plan.fallbacks} of {len(plan.tensors)} tensors"
+        fallbacks = f" In {count} the rows do not fit the type, and a finer one was taken."
     return (
         f"{manifest.name} is here now: {size_words(plan.size_bytes)}, {plan.bits_per_weight:.2f} bits per weight."
         f'{fallbacks} Try it: localllm run --model {manifest.name} "Hello"'

@@ -86,8 +86,8 @@ def test_a_checkpoint_becomes_a_calibrated_model_and_the_same_again(
         "Asking for the build of llama.cpp",
     ]
     assert told.err.splitlines()[-1] == (
-        "tiny:iq4_nl is here now: 77 kB, 5.21 bits per weight. 1 of 21 tensors are of a finer type: their rows do not "
-        'fit. Try it: localllm run --model tiny:iq4_nl "Hello"'
+        "tiny:iq4_nl is here now: 77 kB, 5.21 bits per weight. In 1 of 21 tensors the rows do not fit the type, and a "
+        'finer one was taken. Try it: localllm run --model tiny:iq4_nl "Hello"'
     )
     manifest = manifest_of(store, "tiny:iq4_nl")
     assert [file.filename for file in manifest.files] == ["tiny-iq4_nl.gguf", "tiny-iq4_nl.imatrix", "README.md"]
