@@ -5,6 +5,7 @@ import os
 import psutil
 
 _CPU_INFO = "/proc/cpuinfo"
+_STATUS = "/proc/self/status"
 _CGROUP_CPU = "/sys/fs/cgroup/cpu.max"
 _CGROUP_MEMORY = "/sys/fs/cgroup/memory.max"
 _CGROUP_MEMORY_USED = "/sys/fs/cgroup/memory.current"
@@ -38,7 +39,14 @@ def available_memory_bytes() -> int:
 
 
 def peak_memory_bytes() -> int:
-    """The most memory this process ever held resident."""
+    """The most memory this process ever held resident.
+
+    On Linux that is VmHWM (proc(5)): getrusage counts what the parent held when it started this process (vfork).
+    """
+    for line in _read(_STATUS).splitlines():
+        name, _, value = line.partition(":")
+        if name == "VmHWM":
+            return int(value.split()[0]) * 1024  # "123456 kB"
     info = psutil.Process().memory_info()
     windows_peak = getattr(info, "peak_wset", None)
     if windows_peak is not None:

@@ -1,6 +1,8 @@
 """What of the processor and the memory this process may use."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -57,3 +59,20 @@ def test_where_the_system_does_not_name_it_its_architecture_does(
     monkeypatch.setattr("platform.processor", lambda: "")
     monkeypatch.setattr("platform.machine", lambda: "aarch64")
     assert cpu.processor_name() == "aarch64"
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="only Linux tells it so")
+def test_the_peak_of_a_child_is_its_own_and_not_its_parents() -> None:
+    ballast = bytearray(300 * 2**20)
+    ballast[::4096] = b"x" * len(ballast[::4096])
+    code = "from localllm.devices.cpu import peak_memory_bytes; print(peak_memory_bytes())"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(told.stdout) < 150 * 2**20
+    assert cpu.peak_memory_bytes() >= 300 * 2**20
+
+
+def test_where_no_status_can_be_read_the_peak_is_known_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu, "_STATUS", str(tmp_path / "nothing"))
+    assert cpu.peak_memory_bytes() >= psutil.Process().memory_info().rss * 0.9
