@@ -1,5 +1,6 @@
 """The app over a real worker process."""
 
+import asyncio
 import os
 import signal
 from pathlib import Path
@@ -64,6 +65,7 @@ async def test_a_worker_that_died_while_idle_is_not_even_noticed() -> None:
         (worker,) = children() - before
         os.kill(worker.pid, signal.SIGKILL)
         worker.wait(10)
+        await asyncio.sleep(0.5)  # idle: its end reaches the loop before a question does
         await user.ask("still there")
         await user.until(lambda: answers(user, "still there"))
         assert user.errors == []
