@@ -4,7 +4,6 @@ It is read, not mapped: a mapped file that becomes shorter meanwhile would end t
 """
 
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import FileIO
@@ -12,8 +11,7 @@ from pathlib import Path
 
 from localllm.convert.json_object import AGAIN
 from localllm.errors import LoadFailed
-
-_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # a pipe would be waited for
+from localllm.models.files import NotRegular, open_regular
 
 FileState = tuple[int, int, int]  # inode, size in bytes, time of the last change in nanoseconds
 
@@ -45,10 +43,10 @@ class WeightReader:
 def open_weights(path: Path, name: str) -> Iterator[WeightReader]:
     """Open a file that the checkpoint calls `name`. Raises LoadFailed where it cannot be, or is no regular file."""
     try:
-        file = FileIO(os.open(path, _FLAGS), "r")
+        file = FileIO(open_regular(path), "r")
+    except NotRegular as error:
+        raise LoadFailed(f"{name} is no regular file; {AGAIN}") from error
     except (OSError, ValueError) as error:  # ValueError: NUL in the path
         raise LoadFailed(f"cannot read {name}: {error}; check the path and its permissions") from error
     with file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise LoadFailed(f"{name} is no regular file; {AGAIN}")
         yield WeightReader(file, name)

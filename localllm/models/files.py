@@ -48,14 +48,30 @@ def bytes_on_disk(path: Path) -> int:
     return status.st_size if blocks is None else blocks * 512
 
 
-def read_small(path: Path) -> bytes:
-    """All of a regular file. Raises OSError, also where it is no such file or far larger than what we write."""
+class NotRegular(OSError):  # noqa: N818 - as its kin in the standard library
+    """A folder, a pipe or a device in the place of a file."""
+
+
+def open_regular(path: Path) -> int:
+    """The descriptor of a regular file, to be read. Raises NotRegular, OSError, and ValueError for a NUL in the path.
+
+    Opening a device may do something already, so it is looked at before; and after, as it may be another one by then.
+    """
+    _check_regular(os.stat(path), path)
     descriptor = os.open(path, os.O_RDONLY | _BINARY | _NO_WAITING)
     try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", str(path))
-        if status.st_size > _MOST_SMALL_BYTES:
+        _check_regular(os.fstat(descriptor), path)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def read_small(path: Path) -> bytes:
+    """All of a regular file. Raises OSError, also where it is no such file or far larger than what we write."""
+    descriptor = open_regular(path)
+    try:
+        if os.fstat(descriptor).st_size > _MOST_SMALL_BYTES:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             return file.read(_MOST_SMALL_BYTES)
@@ -113,6 +129,11 @@ def disk_errors(action: str) -> Generator[None, None, None]:
                 "or set LOCALLLM_HOME to another disk"
             ) from error
         raise ModelError(f"cannot {action}: {error}") from error
+
+
+def _check_regular(status: os.stat_result, path: Path) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise NotRegular(errno.EINVAL, "not a regular file", str(path))
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

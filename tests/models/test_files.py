@@ -9,11 +9,13 @@ import pytest
 
 from localllm.errors import ModelError, NoRoom
 from localllm.models.files import (
+    NotRegular,
     bytes_on_disk,
     disk_errors,
     make_folder,
     move_durably,
     names_in,
+    open_regular,
     read_small,
     write_durably,
 )
@@ -122,3 +124,60 @@ def test_a_move_replaces_what_is_there(tmp_path: Path) -> None:
     (tmp_path / "old").write_bytes(b"old")
     move_durably(tmp_path / "new", tmp_path / "old")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"old": b"new"}
+
+
+@POSIX
+def test_a_regular_file_is_opened_to_be_read_also_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"one\r\ntwo\n")
+    (tmp_path / "link").symlink_to("file")
+    for name in ("file", "link"):
+        with os.fdopen(open_regular(tmp_path / name), "rb") as file:
+            assert file.read() == b"one\r\ntwo\n"
+
+
+@POSIX
+@pytest.mark.parametrize("made_by", ["folder", "pipe", "device", "link to a folder"])
+def test_nothing_but_a_regular_file_is_opened_and_nothing_stays_open(tmp_path: Path, made_by: str) -> None:
+    path = tmp_path / "path"
+    match made_by:
+        case "folder":
+            path.mkdir()
+        case "pipe":
+            os.mkfifo(path)
+        case "device":
+            path.symlink_to("/dev/null")
+        case _:
+            path.symlink_to(tmp_path)
+    with pytest.raises(NotRegular, match="not a regular file"):
+        open_regular(path)
+    with pytest.raises(NotRegular, match="not a regular file"):
+        read_small(path)
+
+
+@POSIX
+def test_what_takes_the_place_of_a_file_meanwhile_is_closed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "path"
+    path.touch()
+    opened: list[int] = []
+    real_open = os.open
+
+    def late(path: Path, flags: int) -> int:
+        path.unlink()
+        os.mkfifo(path)
+        opened.append(real_open(path, flags))
+        return opened[-1]
+
+    monkeypatch.setattr(os, "open", late)
+    with pytest.raises(NotRegular):
+        open_regular(path)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(opened[0])
+
+
+def test_what_is_missing_or_has_no_possible_name_is_not_opened(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        open_regular(tmp_path / "missing")
+    with pytest.raises(ValueError, match="null"):
+        open_regular(tmp_path / "a\0b")

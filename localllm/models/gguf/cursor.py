@@ -1,12 +1,15 @@
 """Reading a header from its beginning on, never beyond the file, also where only a part of the file is here."""
 
 import struct
+from collections.abc import Callable
+from typing import BinaryIO, TypeVar
 
 from localllm.errors import LoadFailed
 
 MAX_HEADER_BYTES = 128 * 2**20  # real ones, with the largest vocabularies, stay below 40 MiB
 
 Data = bytes | bytearray | memoryview
+Parsed = TypeVar("Parsed")
 
 _U32 = struct.Struct("<I")
 _U64 = struct.Struct("<Q")
@@ -23,6 +26,22 @@ class Truncated(Exception):  # noqa: N818 - the reader brings more and asks agai
 def damaged(what: str) -> LoadFailed:
     """The error for a header that is wrong, with what to do about it."""
     return LoadFailed(f"this GGUF file is damaged or made wrongly: {what}; get the file again, or another one")
+
+
+def read_until_whole(file: BinaryIO, first: bytes, parse: Callable[[bytearray], Parsed]) -> Parsed:
+    """What `parse` makes of the beginning of a file: of `first`, which was read, and of more where it raises Truncated.
+
+    Raises LoadFailed where the file ends before that, and what `parse` raises.
+    """
+    data = bytearray(first)
+    while True:
+        try:
+            return parse(data)
+        except Truncated as truncated:
+            more = file.read(max(truncated.wanted_bytes - len(data), 3 * len(data)))
+            if not more:
+                raise damaged("it became shorter while it was read") from truncated
+            data += more
 
 
 class Cursor:

@@ -2,14 +2,14 @@
 
 import os
 import re
-import stat
 from io import BufferedReader
 from pathlib import Path
 
 from msgspec import Struct
 
 from localllm.errors import LoadFailed
-from localllm.models.gguf.cursor import Cursor, Data, Truncated, damaged
+from localllm.models.files import NotRegular, open_regular
+from localllm.models.gguf.cursor import Cursor, Data, damaged, read_until_whole
 from localllm.models.gguf.metadata import LEAST_PAIR_BYTES, MAX_PAIRS, Metadata, read_metadata
 from localllm.models.gguf.tensors import LEAST_TENSOR_BYTES, MAX_TENSORS, TensorInfo, padded, read_tensors
 from localllm.models.gguf.vocabulary import check_vocabulary
@@ -47,8 +47,10 @@ def read_header(path: Path) -> GgufHeader:
     It is read, not mapped: a mapped file that becomes shorter meanwhile would end the process.
     """
     try:
-        with _open_regular(path) as file:
-            return _read_until_whole(file)
+        with os.fdopen(open_regular(path), "rb") as file:
+            return _read(file)
+    except NotRegular as error:
+        raise LoadFailed(f"{path}: this is no regular file; name a GGUF file") from error
     except LoadFailed as error:
         raise LoadFailed(f"{path}: {error.message}") from error
     except (OSError, ValueError) as error:  # ValueError: NUL in the path
@@ -76,27 +78,9 @@ def parse_header(data: Data, file_bytes: int) -> GgufHeader:
     return GgufHeader(version=version, metadata=metadata, tensors=tensors, alignment=alignment, data_offset=data_offset)
 
 
-def _open_regular(path: Path) -> BufferedReader:
-    """O_NONBLOCK: a pipe would otherwise be waited for. O_BINARY is of Windows."""
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    file = os.fdopen(os.open(path, flags), "rb")
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise LoadFailed("this is no regular file; name a GGUF file")
-    return file
-
-
-def _read_until_whole(file: BufferedReader) -> GgufHeader:
+def _read(file: BufferedReader) -> GgufHeader:
     file_bytes = os.fstat(file.fileno()).st_size
-    data = bytearray(file.read(FIRST_READ_BYTES))
-    while True:
-        try:
-            return parse_header(data, file_bytes)
-        except Truncated as truncated:
-            more = file.read(max(truncated.wanted_bytes - len(data), 3 * len(data)))
-            if not more:
-                raise damaged("it became shorter while it was read") from truncated
-            data += more
+    return read_until_whole(file, file.read(FIRST_READ_BYTES), lambda data: parse_header(data, file_bytes))
 
 
 def _read_version(cursor: Cursor) -> int:

@@ -4,7 +4,6 @@ Whatever is wrong becomes an OSError, ValueError or ModelError; `reason_of` says
 """
 
 import os
-import stat
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,6 +11,7 @@ import msgspec
 
 from localllm.errors import LoadFailed, ModelError
 from localllm.models.digest import Digest
+from localllm.models.files import NotRegular, open_regular
 from localllm.models.scan.found import FoundFile
 
 GGUF_MAGIC = b"GGUF"  # ggml docs/gguf.md, "File Structure"
@@ -65,17 +65,9 @@ def real_path(path: Path) -> Path:
 
 def _head(path: Path, most_bytes: int) -> tuple[bytes, int]:
     """The first bytes, and how many there are in all."""
-    _check_regular(os.stat(path))  # opening a device may do something already
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
     try:
-        status = os.fstat(descriptor)
-        _check_regular(status)  # what was put there meanwhile: a FIFO did not block, but is no model
-        with open(descriptor, "rb", closefd=False) as file:
-            return file.read(most_bytes), status.st_size
-    finally:
-        os.close(descriptor)
-
-
-def _check_regular(status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        raise LoadFailed("it is no regular file")
+        descriptor = open_regular(path)
+    except NotRegular as error:
+        raise LoadFailed("it is no regular file") from error
+    with open(descriptor, "rb") as file:
+        return file.read(most_bytes), os.fstat(descriptor).st_size

@@ -5,7 +5,6 @@ rows they are the sums of: one count, or one for each expert.
 """
 
 import os
-import stat
 import struct
 from collections.abc import Iterator
 from io import BufferedReader
@@ -16,7 +15,8 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from localllm.errors import LoadFailed
-from localllm.models.gguf.cursor import Cursor, Truncated, damaged
+from localllm.models.files import NotRegular, open_regular
+from localllm.models.gguf.cursor import Cursor, damaged, read_until_whole
 from localllm.models.gguf.metadata import MAX_PAIRS, ArrayInfo, Metadata, quoted, read_metadata
 from localllm.models.gguf.tensors import MAX_TENSORS, TensorInfo, padded, read_tensors
 from localllm.models.reference import shown
@@ -60,9 +60,9 @@ class _Head(Struct, frozen=True, kw_only=True):
 def is_importance(choice: str) -> bool:
     """Whether `choice` is the path of an importance matrix, of the older format too; raises nothing."""
     try:
-        with _open_regular(Path(choice).expanduser()) as file:
+        with os.fdopen(open_regular(Path(choice).expanduser()), "rb") as file:
             beginning = file.read(64)
-    except (LoadFailed, OSError, ValueError, RuntimeError):  # RuntimeError: no home to expand ~ to
+    except (OSError, ValueError, RuntimeError):  # RuntimeError: no home to expand ~ to
         return False
     return beginning.startswith(_MAGIC) or _is_old(beginning)
 
@@ -70,9 +70,11 @@ def is_importance(choice: str) -> bool:
 def read_importance(path: Path) -> Importance:
     """Read a file of ours, or of llama.cpp's tools/imatrix. Raises LoadFailed, naming the file, for any other."""
     try:
-        with _open_regular(path) as file:
+        with os.fdopen(open_regular(path), "rb") as file:
             head = _read_head(file)
             entries = {name: _entry(file, head, name) for name in _names(head.tensors)}
+    except NotRegular as error:
+        raise LoadFailed(f"{shown(path)}: this is no regular file; name an importance matrix") from error
     except LoadFailed as error:
         raise LoadFailed(f"{shown(path)}: {error.message}") from error
     except (OSError, ValueError) as error:  # ValueError: NUL in the path
@@ -86,32 +88,15 @@ def read_importance(path: Path) -> Importance:
     )
 
 
-def _open_regular(path: Path) -> BufferedReader:
-    """O_NONBLOCK: a pipe would otherwise be waited for."""
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    file = os.fdopen(os.open(path, flags), "rb")
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise LoadFailed("this is no regular file; name an importance matrix")
-    return file
-
-
 def _read_head(file: BufferedReader) -> _Head:
     file_bytes = os.fstat(file.fileno()).st_size
-    data = bytearray(file.read(_FIRST_READ_BYTES))
-    if _is_old(data):
+    first = file.read(_FIRST_READ_BYTES)
+    if _is_old(first):
         raise LoadFailed("this importance matrix is of llama.cpp's older format (.dat); make it anew, as a GGUF")
-    while True:
-        try:
-            return _parse_head(data, file_bytes)
-        except Truncated as truncated:
-            more = file.read(max(truncated.wanted_bytes - len(data), 3 * len(data)))
-            if not more:
-                raise damaged("it became shorter while it was read") from truncated
-            data += more
+    return read_until_whole(file, first, lambda data: _parse_head(data, file_bytes))
 
 
-def _is_old(data: bytes | bytearray) -> bool:
+def _is_old(data: bytes) -> bool:
     if data.startswith(_MAGIC) or len(data) < _OLD_BEGINNING.size:
         return False
     entries, length = _OLD_BEGINNING.unpack_from(data)

@@ -5,13 +5,13 @@ import hashlib
 import importlib
 import os
 import platform
-import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from msgspec import Struct
 
 from localllm.errors import InvalidRequest
+from localllm.models.files import open_regular
 from localllm.models.reference import shown
 from localllm.units import size_words
 
@@ -85,15 +85,10 @@ def _of_file(choice: str, option: str) -> Text:
 
 
 def _read(path: Path, option: str) -> bytes:
-    """O_NONBLOCK: a pipe would otherwise be waited for."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise InvalidRequest(f"{shown(path)} is no regular file; name a file of text", param=option)
+        with os.fdopen(open_regular(path), "rb") as file:
             raw = file.read(MOST_TEXT_BYTES + 1)
-    except (OSError, ValueError) as error:  # ValueError: NUL in the path
+    except (OSError, ValueError) as error:  # what is no regular file among them; ValueError: NUL in the path
         reason = getattr(error, "strerror", None) or error
         raise InvalidRequest(
             f"cannot read the text {shown(path)}: {reason}; name a file of text, or {DEFAULT}", param=option

@@ -207,8 +207,9 @@ def test_what_is_no_regular_file_is_refused_by_name(tmp_path: Path, made_by: str
         os.mkfifo(path)
     elif made_by == "empty":
         path.touch()
-    with pytest.raises(LoadFailed, match=r"model\.gguf|a\\?"):
+    with pytest.raises(LoadFailed, match=r"model\.gguf|a\\?") as refused:
         read_header(path)
+    assert ("this is no regular file" in str(refused.value)) == (made_by in {"folder", "pipe"})
 
 
 def test_a_refusal_names_the_file(tmp_path: Path) -> None:
