@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
+from localllm.convert.vocabulary.tokens import Tokens
 from localllm.errors import LoadFailed
 
 BYTE_PAIRS, SENTENCEPIECE = "gpt2", "llama"  # tokenizer.ggml.model
@@ -25,7 +26,26 @@ class Pieces(Struct, frozen=True, kw_only=True):
     add_space_prefix: bool = False
 
 
-def check_bytes(tokens: tuple[bytes, ...], file: str) -> None:
+def scored_pieces(
+    tokens: Tokens, *, file: str, ids: Mapping[str, int], roles: Mapping[str, int], add_space_prefix: bool
+) -> Pieces:
+    """A vocabulary of sentencepiece. Raises LoadFailed where llama.cpp would make other ids of it, or end."""
+    texts = tokens.texts()
+    _check_bytes(texts, file)
+    return Pieces(
+        file=file,
+        model=SENTENCEPIECE,
+        pre="default",
+        tokens=texts,
+        types=tokens.types(),
+        scores=tokens.scores(),
+        ids=ids,
+        roles=roles,
+        add_space_prefix=add_space_prefix,
+    )
+
+
+def _check_bytes(tokens: tuple[bytes, ...], file: str) -> None:
     """Raise LoadFailed unless every byte is a token: for a character that is none, llama.cpp looks for its bytes.
 
     Without one, llama_vocab::byte_to_token ends the process.

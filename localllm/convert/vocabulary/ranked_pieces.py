@@ -9,7 +9,7 @@ one token in a row. That is checked here; then the place of the row is a score. 
 import re
 from collections.abc import Collection, Iterable
 
-from localllm.convert.vocabulary.pieces import SENTENCEPIECE, SPACE, Pieces, check_bytes
+from localllm.convert.vocabulary.pieces import SPACE, Pieces, scored_pieces
 from localllm.convert.vocabulary.sentencepieces import added_piece
 from localllm.convert.vocabulary.tokenizer_json import NAME, AddedToken, BytePairs, Step, TokenizerJson, flat
 from localllm.convert.vocabulary.tokens import BYTE, NORMAL, Tokens
@@ -59,19 +59,7 @@ def ranked_pieces(document: TokenizerJson, model: BytePairs, added: Iterable[Add
             tokens.add(place, text, BYTE if _BYTE.fullmatch(text) else NORMAL, scores.get(text, 0.0), file=NAME)
     for token in added:
         tokens.add(token.id, *added_piece(token), file=NAME)
-    texts = tokens.texts()
-    check_bytes(texts, NAME)
-    return Pieces(
-        file=NAME,
-        model=SENTENCEPIECE,
-        pre="default",
-        tokens=texts,
-        types=tokens.types(),
-        scores=tokens.scores(),
-        ids=model.vocab | added_ids,
-        roles=model.roles,
-        add_space_prefix=has_prefix,
-    )
+    return scored_pieces(tokens, file=NAME, ids=model.vocab | added_ids, roles=model.roles, add_space_prefix=has_prefix)
 
 
 def _scores(plain: Collection[str], pairs: Iterable[tuple[str, str]]) -> dict[str, float]:

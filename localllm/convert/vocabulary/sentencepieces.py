@@ -12,7 +12,7 @@ from sentencepiece import sentencepiece_model_pb2 as proto
 
 from localllm.convert.json_object import AGAIN
 from localllm.convert.vocabulary.added_tokens import added_type
-from localllm.convert.vocabulary.pieces import SENTENCEPIECE, SPACE, Pieces, check_bytes
+from localllm.convert.vocabulary.pieces import SPACE, Pieces, scored_pieces
 from localllm.convert.vocabulary.tokenizer_json import AddedToken
 from localllm.convert.vocabulary.tokens import CONTROL, UNKNOWN, USER_DEFINED, Tokens
 from localllm.errors import LoadFailed
@@ -54,19 +54,9 @@ def sentencepieces(data: bytes, added: Iterable[AddedToken], size: int) -> Piece
     for token in added:
         ids[token.content] = token.id
         tokens.put(token.id, *added_piece(token))
-    texts = tokens.texts()
-    check_bytes(texts, NAME)
-    return Pieces(
-        file=NAME,
-        model=SENTENCEPIECE,
-        pre="default",
-        tokens=texts,
-        types=tokens.types(),
-        scores=tokens.scores(),
-        ids=ids,
-        roles=_roles(model, tokens.types()),
-        add_space_prefix=model.normalizer_spec.add_dummy_prefix,
-    )
+    roles = _roles(model, tokens.types())
+    has_prefix = model.normalizer_spec.add_dummy_prefix
+    return scored_pieces(tokens, file=NAME, ids=ids, roles=roles, add_space_prefix=has_prefix)
 
 
 def added_piece(token: AddedToken) -> tuple[str, int, float]:
