@@ -102,7 +102,8 @@ class RunnerInfo(Struct, frozen=True, kw_only=True):
     can_generate: bool = True  # False: it only makes embeddings
     can_rewind: bool = True  # whether `trim` can drop the last tokens of a slot
     exact_tokens: int | None = None  # in a slot, up to which its rows may not depend on how many come at once
-    is_paced: bool = False  # steps take a set time; guessing ahead would only spoil it
+    can_copy: bool = True  # whether `copy_prefix` can bring KV from one slot to another
+    gains_by_guessing: bool = True  # False: each row takes as long as a step of its own
     state_key: str = ""  # states that `save` makes fit runners with the same key
 
 

@@ -65,7 +65,7 @@ class EchoRunner:
             chunk_tokens=CHUNK_TOKENS,
             threads=1,
             load_seconds=0.0,
-            is_paced=True,
+            gains_by_guessing=False,
             state_key="echo",
         )
 

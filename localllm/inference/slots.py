@@ -10,6 +10,8 @@ from localllm.inference.sequence import Scope, Sequence
 
 COPY_WORTH_TOKENS = 64  # fewer shared tokens are cheaper to compute again than to copy
 WAIT_WORTH_TOKENS = 8  # or, where another job is just reading them, than to wait for
+TAIL_TOKENS = 8  # at the end of a prompt a template may write otherwise in the next turn
+KEEP_WORTH_TOKENS = 64  # KV of fewer is read again in no time: its slot is as good as empty
 
 
 class Shared(Struct, frozen=True):
@@ -39,14 +41,20 @@ class Placement(Struct, frozen=True):
 
 
 class SlotTable:
-    """Which jobs run where, and what the free slots still hold of earlier ones."""
+    """Which jobs run where, and what the free slots still hold of earlier ones.
 
-    def __init__(self, count: int) -> None:
+    With `can_copy` False KV stays in the slot that made it: nothing is placed, awaited or moved for the sake of another
+    slot's.
+    """
+
+    def __init__(self, count: int, *, can_copy: bool = True) -> None:
+        self._can_copy = can_copy
         self._running: list[Sequence | None] = [None] * count
         self._kept = [array("i") for _ in range(count)]  # tokens in KV of slots that are not running
         self._scopes: list[Scope] = [("", ())] * count  # of what is in the slot
         self._trees: dict[Scope, PrefixTree[int]] = {}  # by scope, of whole prompts and kept answers
         self._unsaved: set[int] = set()
+        self._asked = [0] * count  # tokens of the last prompt, without its answer
         self._last_use = [0] * count
         self._clock = 0
 
@@ -66,6 +74,8 @@ class SlotTable:
         for match in tree.longest(sequence.tokens) if tree else ():
             tokens = min(match.tokens, sequence.reusable_tokens)
             holder = self._running[match.holder]
+            if holder is not None and not self._can_copy:
+                continue
             ready[match.holder] = tokens if holder is None else min(tokens, holder.position)
             if holder is not None and (sequence.is_batch or not holder.is_batch):
                 coming = max(coming, tokens)
@@ -73,6 +83,8 @@ class SlotTable:
 
     def place(self, shared: Shared) -> Placement | None:
         """The best slot for a prompt, or None when all are taken."""
+        if not self._can_copy:
+            return self._place_apart(shared.ready)
         taken = [slot for slot, sequence in enumerate(self._running) if sequence is not None]
         candidates = places(taken, len(self._running))
         if not candidates:
@@ -97,11 +109,14 @@ class SlotTable:
         """Free the sequence's slot; what is in KV stays for a later prompt."""
         self._running[sequence.slot] = None
         self._hold(sequence.slot, sequence.tokens[: sequence.position], sequence.scope)
+        self._asked[sequence.slot] = len(sequence.job.tokens)
         self._clock += 1
         self._last_use[sequence.slot] = self._clock
 
     def next_move(self) -> Move | None:
         """What to move to make the running slots neighbours again, if they are not."""
+        if not self._can_copy:
+            return None
         taken = [slot for slot, sequence in enumerate(self._running) if sequence is not None]
         return next_move(taken, len(self._running), lambda slot: len(self._kept[slot]))
 
@@ -150,6 +165,32 @@ class SlotTable:
     def scope(self, slot: int) -> Scope:
         """Whose KV a slot holds."""
         return self._scopes[slot]
+
+    def _place_apart(self, ready: dict[int, int]) -> Placement | None:
+        """The best slot where KV cannot be copied: one that the prompt continues, else one that costs nobody much.
+
+        A prompt continues a slot if it begins with the whole prompt that was asked there, or finds more there than it
+        drops: a chat comes back to its own, and takes no other's for the sake of the same system prompt. All others
+        spare the chats as long as they can: first a used slot with hardly anything in it, because a slot's first use
+        costs a load and its memory; then one never used; then the one not used for longest, among those that share
+        about as much with the prompt.
+        """
+        free = [slot for slot, sequence in enumerate(self._running) if sequence is None]
+        if not free:
+            return None
+
+        def cost(slot: int) -> tuple[int, ...]:
+            own, held, used = ready.get(slot, 0), len(self._kept[slot]), self._last_use[slot]
+            if own and (own >= self._asked[slot] - TAIL_TOKENS or own > held - own):
+                return 0, -own, held, used
+            if used and held < KEEP_WORTH_TOKENS:
+                return 1, held, used
+            if not used:
+                return 2, slot
+            return 3, -(own // COPY_WORTH_TOKENS), used
+
+        best = min(free, key=cost)
+        return Placement(best, best, ready.get(best, 0))
 
     def _hold(self, slot: int, kept: "array[int]", scope: Scope) -> None:
         if self._scopes[slot] != scope:

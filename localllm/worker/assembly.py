@@ -51,7 +51,7 @@ def _files(plan: LoadPlan, runner: Runner) -> StateFiles | None:
 def _drafter(plan: LoadPlan, runner: Runner) -> Drafter | None:
     path = plan.scheduling.draft_path
     if path is None or plan.scheduling.guessing == "off":
-        return PromptLookup() if plan.scheduling.guessing != "off" and not runner.info.is_paced else None
+        return PromptLookup() if plan.scheduling.guessing != "off" and runner.info.gains_by_guessing else None
     draft = msgspec.structs.replace(
         plan,
         path=path,

@@ -5,6 +5,7 @@ import string
 from collections.abc import Generator
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -40,12 +41,36 @@ def load(kind: str, model: Path, *, slots: int = 5, identity: str = "tiny") -> R
     return load_runner(plan, lambda _: None)
 
 
-@pytest.fixture(scope="module", params=["echo", "llama_cpp", "llama_cpp with disk and lookup"])
+class ApartRunner(EchoRunner):
+    """KV stays in the slot that made it. Knows how many rows came for each slot."""
+
+    def __init__(self, slots: int) -> None:
+        super().__init__(LoadPlan(engine="echo", path="", max_jobs=slots, context_tokens=768))
+        self.info = msgspec.structs.replace(self.info, can_copy=False, state_key="")
+        self.rows = [0] * slots
+
+    def decode(self, batch: Batch) -> Logits:
+        for slot in batch.slots[: batch.size]:
+            self.rows[slot] += 1
+        return super().decode(batch)
+
+    def copy_prefix(self, source: int, target: int, tokens: int) -> int:
+        """Nothing is copied, and the target is as it was."""
+        return 0
+
+    def save(self, slot: int) -> bytes | None:
+        raise AssertionError("there is nothing to be had")
+
+    def restore(self, slot: int, state: bytes) -> int:
+        raise AssertionError("there is nothing to be had")
+
+
+@pytest.fixture(scope="module", params=["echo", "echo without copies", "llama_cpp", "llama_cpp with disk and lookup"])
 def engine(
     request: pytest.FixtureRequest, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Generator[Batcher, None, None]:
     kind, _, has_all = request.param.partition(" with ")
-    runner = load(kind, tiny_model)
+    runner = ApartRunner(5) if "without copies" in kind else load(kind, tiny_model)
     files = StateFiles(tmp_path_factory.mktemp("kv"), 2**24, runner.info.state_key) if has_all else None
     batcher = Batcher(runner, files=files, drafter=PromptLookup() if has_all else None, guesses_always=True)
     yield batcher
@@ -255,6 +280,66 @@ def test_scopes_read_for_themselves() -> None:
         usage = drain(batcher)[job_id].usage
         assert usage is not None
         assert usage.cached_tokens == (301 - FRESH_TOKENS if job_id == 2 else 0)
+
+
+def test_where_nothing_can_be_copied_a_chat_comes_back_to_its_slot() -> None:
+    runner = ApartRunner(3)
+    batcher = Batcher(runner)
+    chats = ["s" * 100 + letter * 150 for letter in "abc"]  # which all begin alike
+    for job_id, text in enumerate(chats):
+        start(batcher, job_id, text, max_tokens=1)
+    for answer in drain(batcher).values():  # nobody waited for another to read
+        assert answer.usage is not None
+        assert answer.usage.cached_tokens == 0
+    for slot in (1, 2, 0):
+        before = list(runner.rows)
+        start(batcher, slot, chats[slot] + "more", max_tokens=1)
+        usage = drain(batcher)[slot].usage
+        assert usage is not None
+        assert usage.cached_tokens == len(chats[slot])
+        read = [now - then for now, then in zip(runner.rows, before, strict=True)]
+        assert read == [len("more") + 1 if each == slot else 0 for each in range(3)]  # and the marker
+
+
+def test_where_nothing_can_be_copied_all_read_for_themselves_and_at_once() -> None:
+    runner = ApartRunner(4)
+    batcher = Batcher(runner)
+    shared = "s" * 300
+    for job_id in range(7):
+        start(batcher, job_id, f"{shared}{job_id} and more", max_tokens=2)
+    batcher.step()
+    assert batcher.free_slots == 0
+    batcher.cancel(2)
+    answers = drain(batcher)
+    assert {job_id: answer.text for job_id, answer in answers.items()} == dict.fromkeys([0, 1, 3, 4, 5, 6], "ss")
+    cached = {job_id: answer.usage.cached_tokens for job_id, answer in answers.items() if answer.usage}
+    assert [cached[job_id] for job_id in (0, 1, 3)] == [0, 0, 0]
+    assert sorted(cached[job_id] for job_id in (5, 6)) == [300, 300]  # in slots that were another's
+    assert batcher.free_slots == 4
+
+
+def test_where_nothing_can_be_copied_a_lone_user_opens_no_second_slot() -> None:
+    runner = ApartRunner(4)
+    batcher = Batcher(runner)
+    history = ""
+    for job_id in range(12):
+        history += f"turn {job_id} goes on "
+        start(batcher, job_id, history)  # the answer is as long again
+        drain(batcher)
+    assert runner.rows[0] > 0
+    assert runner.rows[1:] == [0, 0, 0]
+
+
+def test_where_nothing_can_be_copied_a_batch_job_still_gives_way_and_goes_on() -> None:
+    batcher = Batcher(ApartRunner(1))
+    start(batcher, 1, "batch " * 40, client=Client("", BATCH))
+    for _ in range(20):
+        batcher.step()
+    start(batcher, 2, "hello")
+    answers = drain(batcher)
+    assert answers[2].text == "hello"
+    assert ("batch " * 40).endswith(answers[1].text)
+    assert answers[1].finish == "stop"
 
 
 BATCH: Priority = "batch"

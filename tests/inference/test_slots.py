@@ -3,11 +3,13 @@
 import random
 from array import array
 
+import pytest
+
 from localllm.engines.echo import EchoTokenizer
 from localllm.engines.job import Job
 from localllm.inference.packing import Move
 from localllm.inference.sequence import FRESH_TOKENS, Sequence
-from localllm.inference.slots import COPY_WORTH_TOKENS, Placement, SlotTable
+from localllm.inference.slots import COPY_WORTH_TOKENS, KEEP_WORTH_TOKENS, TAIL_TOKENS, Placement, SlotTable
 from localllm.types import AdapterUse, Client, Sampling
 
 
@@ -171,3 +173,97 @@ def test_running_slots_stay_one_run_whatever_comes_and_goes() -> None:
             assert table.kept(gone.slot) == array("i", gone.tokens)
         else:
             running.append(occupy(table, [source.randrange(4) for _ in range(source.randrange(1, 6))]))
+
+
+def apart(count: int) -> SlotTable:
+    return SlotTable(count, can_copy=False)
+
+
+def chat(first: int, tokens: int = 2 * KEEP_WORTH_TOKENS) -> list[int]:
+    """Tokens that no other chat has, worth keeping."""
+    return list(range(first * 1000, first * 1000 + tokens))
+
+
+def test_without_copies_nothing_of_a_running_job_is_shared() -> None:
+    table, shared = apart(3), chat(1)
+    occupy(table, [*shared, 1])
+    found = table.shared(sequence([*shared, 2, 2]))
+    assert (found.ready, found.coming, found.is_worth_waiting) == ({}, 0, False)
+    assert place(table, [*shared, 2, 2]) == Placement(1, 1, 0)
+    reading = occupy(table, [*shared, 2], is_read=False)
+    assert table.shared(sequence([*shared, 2, 2])).coming == 0
+    table.release(reading)
+    assert place(table, [*shared, 2, 2]) == Placement(1, 1, 0)
+
+
+def test_without_copies_a_chat_comes_back_to_its_own_slot_wherever_the_others_run() -> None:
+    table = apart(6)
+    running = [occupy(table, chat(i)) for i in range(6)]
+    for gone in (1, 3, 4):
+        table.release(running[gone])
+    assert place(table, [*chat(4), 5, 5]) == Placement(4, 4, len(chat(4)))
+    assert place(table, [*chat(1), 5, 5]) == Placement(1, 1, len(chat(1)))
+    assert table.next_move() is None
+
+
+def test_without_copies_the_slot_with_more_of_the_prompt_is_taken_though_others_have_some() -> None:
+    table, system = apart(3), chat(9)
+    for taken in [occupy(table, [*system, i, i, i]) for i in range(3)]:
+        table.release(taken)
+    assert place(table, [*system, 1, 1, 1, 7, 7]) == Placement(1, 1, len(system) + 3)
+    assert place(table, [*system, 5, 5, 5]) == Placement(0, 0, len(system))  # much gained, little dropped
+
+
+def test_without_copies_a_system_prompt_takes_nobodys_chat() -> None:
+    table, system = apart(2), chat(9)
+    table.release(occupy(table, [*system, *chat(1, 500)]))
+    assert place(table, [*system, 5, 5]) == Placement(1, 1, 0)
+    table.release(occupy(table, chat(2)))
+    assert place(table, [*system, 5, 5]) == Placement(0, 0, len(system))  # now one of them must go
+
+
+@pytest.mark.parametrize("drops", range(TAIL_TOKENS))
+def test_without_copies_the_next_turn_finds_its_chat_though_a_long_answer_was_shortened(drops: int) -> None:
+    table, prompt = apart(2), chat(1, 40)
+    answered = occupy(table, prompt)
+    answered.tokens.extend(chat(2, 500))  # thoughts, say
+    answered.position = len(answered.tokens)
+    table.release(answered)
+    known = len(prompt) - drops
+    assert place(table, [*prompt[:known], *chat(3)]) == Placement(0, 0, known)
+    assert place(table, prompt) == Placement(0, 0, len(prompt) - FRESH_TOKENS)
+    assert place(table, [*prompt[:20], *chat(3)]) == Placement(1, 1, 0)
+
+
+def test_without_copies_a_new_prompt_takes_an_emptied_slot_then_an_unused_one_then_the_oldest() -> None:
+    table = apart(4)
+    first, second = occupy(table, chat(1)), occupy(table, chat(2, KEEP_WORTH_TOKENS - 1))
+    table.release(second)
+    table.release(first)
+    slots = [occupy(table, chat(i)).slot for i in (3, 4, 5)]
+    assert slots == [1, 2, 3]
+    assert [occupy(table, chat(6)).slot, place(table, chat(7))] == [0, None]
+
+
+def test_without_copies_the_oldest_chat_is_overwritten() -> None:
+    table = apart(3)
+    running = [occupy(table, chat(i)) for i in range(3)]
+    for slot in (1, 2, 0):
+        table.release(running[slot])
+    assert [occupy(table, chat(i)).slot for i in (5, 6, 7)] == [1, 2, 0]
+
+
+def test_without_copies_a_question_asked_otherwise_stays_where_most_of_it_is() -> None:
+    table, history = apart(2), chat(1, 100)
+    table.release(occupy(table, [*history, *chat(2, 99)]))
+    assert place(table, [*history, *chat(3)]) == Placement(0, 0, 100)
+    assert place(table, [*history[:99], *chat(3)]) == Placement(1, 1, 0)
+
+
+def test_without_copies_what_must_be_overwritten_is_what_shares_enough_though_it_be_the_newer() -> None:
+    table, system = apart(2), chat(9)
+    old, new = occupy(table, chat(1)), occupy(table, [*system, *chat(2, 500)])
+    table.release(old)
+    table.release(new)
+    assert place(table, [*system, *chat(3)]) == Placement(new.slot, new.slot, len(system))
+    assert place(table, [*system[: COPY_WORTH_TOKENS - 1], *chat(3)]) == Placement(old.slot, old.slot, 0)
