@@ -10,16 +10,30 @@ from pathlib import Path
 
 import pytest
 
+from tests.models.pte.programs import TOKENIZER, program
+
 ROOT = Path(__file__).parent.parent
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]  # pip may have to build llama.cpp once more
 
 
-def output(*command: str, folder: Path, **environment: str) -> str:
-    """What a command prints, run away from the checkout."""
+def ended(*command: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """What became of a command, run away from the checkout with nobody to ask."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
-    result = subprocess.run(
-        command, cwd=folder, env=env | environment, capture_output=True, text=True, timeout=1400, check=False
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=env | environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=1400,
+        check=False,
     )
+
+
+def output(*command: str, folder: Path, **environment: str) -> str:
+    """What a command prints that must go well."""
+    result = ended(*command, folder=folder, **environment)
     assert result.returncode == 0, result.stderr[-3000:]
     return result.stdout
 
@@ -60,6 +74,15 @@ def test_it_knows_its_models(installed: Path, tmp_path: Path) -> None:
         str(installed / "localllm"), "list", "--all", "--json", folder=tmp_path, LOCALLLM_HOME=str(tmp_path)
     )
     assert "smollm2:135m" in json.dumps(json.loads(listed))
+
+
+@pytest.mark.parametrize("verb", [("run", "--model", "x.pte", "hello"), ("quantize", "x.gguf", "--to", "executorch")])
+def test_without_the_extra_it_says_how_to_install_it(installed: Path, tmp_path: Path, verb: tuple[str, ...]) -> None:
+    (tmp_path / "x.pte").write_bytes(program())
+    (tmp_path / "tokenizer.json").write_bytes(TOKENIZER)
+    told = ended(str(installed / "localllm"), *verb, folder=tmp_path, LOCALLLM_HOME=str(tmp_path))
+    assert (told.returncode, told.stdout) == (5, "")
+    assert told.stderr == 'localllm: ExecuTorch is not installed; install it: pip install "localllm[executorch]"\n'
 
 
 @pytest.mark.real_model

@@ -11,6 +11,7 @@ from localllm.cli import (
     bench,
     chat,
     cp,
+    devices,
     du,
     gc,
     history,
@@ -73,7 +74,7 @@ _MODELS = (
     pin,
 )
 
-for verb in (*_TALK, *_MODELS, bench):
+for verb in (*_TALK, *_MODELS, bench, devices):
     app.command(verb.NAME, epilog=verb.EPILOG)(verb.command)
 
 

@@ -12,6 +12,7 @@ from localllm.errors import ConfigError
 if TYPE_CHECKING:
     from localllm.bench.load import LevelResult, LoadPlan
     from localllm.bench.model import ModelResult
+    from localllm.models.local import LocalModel
 
 NAME = "bench"
 EPILOG = """\b
@@ -59,8 +60,11 @@ def command(
         results = asyncio.run(_load(url, plan))
         table = load_table(results)
     else:
+        from localllm.cli.compose import bring
+
         settings = load_settings(model=model, context=context, threads=threads, flash_attention=flash_attention)
-        results = asyncio.run(_model(settings, prompt_tokens or 512, answer_tokens, repeats))
+        local = bring(settings.model, settings)  # before the loop runs, which would keep Ctrl-C to itself
+        results = asyncio.run(_model(local, settings, prompt_tokens or 512, answer_tokens, repeats))
         table = model_table(results)
     if json:
         print(msgspec.json.encode(results).decode())
@@ -68,11 +72,13 @@ def command(
         Console(highlight=False, markup=False, width=130 if url else None).print(table)
 
 
-async def _model(settings: Settings, prompt_tokens: int, answer_tokens: int, repeats: int) -> "ModelResult":
+async def _model(
+    local: "LocalModel", settings: Settings, prompt_tokens: int, answer_tokens: int, repeats: int
+) -> "ModelResult":
     from localllm.bench.model import bench_model
-    from localllm.cli.compose import bring, make_service
+    from localllm.cli.compose import make_service
 
-    service = make_service([bring(settings.model, settings)], settings, jobs=1)
+    service = make_service([local], settings, jobs=1)
     try:
         return await bench_model(service, prompt_tokens=prompt_tokens, answer_tokens=answer_tokens, repeats=repeats)
     finally:

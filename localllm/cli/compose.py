@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from localllm.cli.extras import missing_words, require_extra
 from localllm.cli.talk import NOTHING_HERE, download_bar, reading_bar, say, warn
 from localllm.config import Settings
 from localllm.engines.plan import LoadPlan, Scheduling
@@ -22,18 +23,30 @@ if TYPE_CHECKING:
 
 
 def bring(reference: str, settings: Settings) -> LocalModel:
-    """The model that `reference` means, fetched first if it is not on this disk. Raises ModelError."""
+    """The model that `reference` means, fetched first if it is not on this disk.
+
+    Raises ModelError, and EngineUnavailable where what runs it is not installed.
+    """
     library = Library(settings)
     found = library.resolve(reference)
-    return found if isinstance(found, LocalModel) else library.load(fetch(found, library, to_run=True))
+    if not isinstance(found, LocalModel):
+        found = library.load(fetch(found, library, to_run=True))
+    if found.engine == "executorch":
+        require_extra("executorch", offline=settings.offline)
+    return found
 
 
 def fetch(pullable: Pullable, library: Library, *, to_run: bool = False) -> Manifest:
     """Pull a model, with a progress bar, and say so.
 
-    Raises LoadFailed before anything is fetched `to_run` that no engine runs.
+    Raises LoadFailed before anything is fetched `to_run` that no engine runs, EngineUnavailable where the one that does
+    is not installed.
     """
     wanted = library.choose(pullable)
+    if wanted.format == "pte" and to_run:
+        require_extra("executorch")
+    elif wanted.format == "pte" and (missing := missing_words("executorch")):
+        warn(f"{wanted.name} is a program of ExecuTorch, and {missing}")
     if wanted.format == "safetensors":
         doubt = f"{wanted.name} is a checkpoint, which no engine here runs as it is"
         way = f"turn it into a GGUF file: localllm quantize {wanted.name}"
@@ -97,6 +110,8 @@ def _plan(model: LocalModel, settings: Settings, scheduling: Scheduling, jobs: i
         engine=model.engine,
         path=model.path,
         parts=model.parts,
+        beside=model.beside,
+        sha256=model.sha256,
         identity=model.identity,
         context_tokens=settings.context,
         max_jobs=settings.parallel or jobs,
@@ -121,6 +136,10 @@ def _scheduling(settings: Settings, models: Sequence[LocalModel], *, keeps_promp
 
 def _draft_path(settings: Settings, models: Sequence[LocalModel]) -> str:
     draft = bring(settings.draft, settings)
+    if draft.engine == "executorch":
+        raise ConfigError(
+            f"draft: {draft.id} is a program of ExecuTorch, which gains nothing by guessing; leave it out"
+        )
     other = next((model for model in models if model.engine != draft.engine), None)
     if other is not None:
         raise ConfigError(f"draft: {draft.id} cannot guess for {other.id}, which another engine runs")

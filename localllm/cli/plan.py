@@ -11,6 +11,7 @@ from localllm.config import load_settings
 if TYPE_CHECKING:
     from localllm.runtime.library import Library
     from localllm.runtime.outlook import Outlook
+    from localllm.runtime.program_outlook import ProgramOutlook
 
 NAME = "plan"
 SPEED_WORDS = {
@@ -55,43 +56,59 @@ def command(
         raise NoRoom(f"{name} does not fit: {'; '.join(outlook.forecast.reasons)}")
 
 
-def _look(library: "Library", reference: str) -> "tuple[str, int, str, Outlook]":
+def _look(library: "Library", reference: str) -> "tuple[str, int, str, Outlook | ProgramOutlook]":
     """Name, bytes to download, why this quant, and what to expect."""
     from localllm.models.local import LocalModel
-    from localllm.runtime.outlook import headers_of
 
     found = library.resolve(reference)
     if isinstance(found, LocalModel):
-        return found.id, 0, "", library.outlook(headers_of(found), found.size_bytes)
+        return found.id, 0, "", library.outlook_here(found)
     wanted = library.choose(found)
-    outlook = library.outlook([library.header(wanted)], wanted.size_bytes)
-    return wanted.name, library.missing_bytes(wanted), wanted.reason, outlook
+    return str(wanted.name), library.missing_bytes(wanted), wanted.reason, library.outlook_there(wanted)
 
 
-def _told(name: str, download_bytes: int, reason: str, outlook: "Outlook") -> dict[str, object]:
+def _told(name: str, download_bytes: int, reason: str, outlook: "Outlook | ProgramOutlook") -> dict[str, object]:
     """For scripts; what a template looks like is of no use to them."""
     import msgspec
 
-    facts: dict[str, object] = msgspec.to_builtins(outlook.facts) | {
-        "bits_per_weight": round(outlook.facts.bits_per_weight, 3)
-    }
-    facts.pop("chat_template")
+    from localllm.runtime.program_outlook import ProgramOutlook
+
+    facts: dict[str, object] = msgspec.to_builtins(outlook.facts)
+    if not isinstance(outlook, ProgramOutlook):
+        facts |= {"bits_per_weight": round(outlook.facts.bits_per_weight, 3)}
+        facts.pop("chat_template")
     names = {"name": name, "download_bytes": download_bytes, "quant_reason": reason}
     told: dict[str, object] = msgspec.to_builtins(outlook)
     return names | told | {"facts": facts}
 
 
-def _fields(name: str, download_bytes: int, reason: str, outlook: "Outlook") -> Iterator[tuple[str, str]]:
-    from localllm.cli.words import count_words
+def _fields(
+    name: str, download_bytes: int, reason: str, outlook: "Outlook | ProgramOutlook"
+) -> Iterator[tuple[str, str]]:
     from localllm.units import size_words
 
-    facts, forecast = outlook.facts, outlook.forecast
+    forecast = outlook.forecast
     yield "name", name
-    yield "architecture", f"{facts.architecture}, {count_words(facts.parameters)} parameters"
-    yield "quant", f"{facts.quant} ({facts.bits_per_weight:.2f} bits per weight)"
+    yield from _facts(outlook)
     yield "", reason
     yield "download", size_words(download_bytes) if download_bytes else "nothing, it is on this disk"
     yield "runs on", f"{outlook.engine}, {outlook.device}"
     if forecast.speed_class is not None:
         yield "speed", f"{forecast.speed_class}: {SPEED_WORDS[forecast.speed_class]}"
-        yield from zip(("because", *[""] * len(forecast.reasons)), forecast.reasons, strict=False)
+    if forecast.fits:
+        heading = "needs" if forecast.speed_class is None else "because"
+        yield from zip((heading, *[""] * len(forecast.reasons)), forecast.reasons, strict=False)
+
+
+def _facts(outlook: "Outlook | ProgramOutlook") -> Iterator[tuple[str, str]]:
+    from localllm.cli.words import count_words
+    from localllm.runtime.program_outlook import ProgramOutlook
+    from localllm.units import size_words
+
+    if isinstance(outlook, ProgramOutlook):
+        layers = f", {outlook.facts.layers} layers" if outlook.facts.layers else ""
+        yield "program", f"{size_words(outlook.facts.size_bytes)}{layers}"
+        return
+    facts = outlook.facts
+    yield "architecture", f"{facts.architecture}, {count_words(facts.parameters)} parameters"
+    yield "quant", f"{facts.quant} ({facts.bits_per_weight:.2f} bits per weight)"

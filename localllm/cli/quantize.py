@@ -1,4 +1,4 @@
-"""`localllm quantize`: from a checkpoint or a GGUF to a smaller model, measured against it."""
+"""`localllm quantize`: from a checkpoint or a GGUF to a smaller model or a program, measured against it."""
 
 from typing import Annotated, Literal
 
@@ -14,6 +14,7 @@ Examples:
   localllm quantize ./checkpoint --type IQ4_NL --evaluate
   localllm quantize ./model-f16.gguf --type auto  try them all here, and say which to take
   localllm quantize org/repo --calibrate notes.txt --keep-output q8_0
+  localllm quantize org/repo --to executorch      to a program (.pte) with 4-bit weights
   localllm quantize --from-card my-model:q4_k_m   make it again, bit for bit
 """
 
@@ -27,11 +28,27 @@ def command(
         str | None,
         typer.Option(
             "--type",
-            help="Q4_K_M, IQ4_NL, Q8_0 …; auto: measure what suits this machine. [default: Q4_K_M]",
+            help="Q4_K_M, IQ4_NL, Q8_0 …; auto: measure what suits this machine; of a program 8da4w, 8da8w, fp32. "
+            "[default: Q4_K_M; 8da4w]",
             metavar="TYPE",
         ),
     ] = None,
     to: Annotated[Literal["gguf", "executorch"], typer.Option(help="Format of the result.")] = "gguf",
+    context: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Most tokens of prompt and answer that a program holds. [default: 2048, or what the model knows]",
+            metavar="TOKENS",
+        ),
+    ] = None,
+    delegate: Annotated[
+        str | None,
+        typer.Option(
+            help="What runs a program: xnnpack (any CPU), openvino, coreml, vulkan, qualcomm. [default: xnnpack]",
+            metavar="NAME",
+        ),
+    ] = None,
     calibrate: Annotated[
         str | None,
         typer.Option(
@@ -77,14 +94,19 @@ def command(
 
     The result is a version of a model in the store, with a card that says how it was made.
     """
+    from localllm.cli.extras import require_extra
     from localllm.cli.quantizing import Session
     from localllm.errors import InvalidRequest
-    from localllm.quantize.order import Options, require_format
+    from localllm.quantize.order import Options
     from localllm.runtime.library import Library
 
-    require_format(to)
+    if to == "executorch":
+        require_extra(to)
     options_ = Options(
         type=type_,
+        format=to,
+        context=context,
+        delegate=delegate,
         calibrate=calibrate,
         evaluate=evaluate,
         text=text,
@@ -106,10 +128,4 @@ def command(
         return
     if source is None:
         raise InvalidRequest("name a source, or a card with --from-card; see: localllm quantize --help")
-    order = options_.order(name=name, threads=session.threads)
-    if dry_run:
-        session.dry_run(source, order)
-    elif order.is_auto:
-        session.choose(source, order, keeps=yes)
-    else:
-        session.quantize(source, order)
+    session.follow(source, options_.order(name=name, threads=session.threads), is_dry=dry_run, keeps=yes)

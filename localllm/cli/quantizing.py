@@ -28,6 +28,7 @@ from localllm.quantize.material import Material, name_for
 from localllm.quantize.measuring import Measuring
 from localllm.quantize.order import Order
 from localllm.quantize.process.workbench import Workbench, workbench
+from localllm.quantize.programs import ProgramMaking, ProgramWish, label_of, making_of
 from localllm.quantize.provenance.keeping import keep, native_tools
 from localllm.quantize.provenance.repeating import Repeat
 from localllm.quantize.steps import Progress, Quantized
@@ -43,6 +44,14 @@ class MadeReport(Struct, frozen=True, kw_only=True, omit_defaults=True):
     evaluation: Evaluation | None = None
     is_same: bool | None = None  # as the card says it was, to the byte; None: it was not made from a card
     differences: tuple[str, ...] = ()  # between the tools then and now
+
+
+class ExportPlan(Struct, frozen=True, kw_only=True):
+    """What exporting a program would take, for scripts."""
+
+    type: str
+    context_tokens: int
+    needed_bytes: int  # of memory, at the peak
 
 
 class AutoReport(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -63,8 +72,20 @@ class Session:
         self._json = json
         self._show: Callable[[str, float], None] = lambda _words, _share: None
 
+    def follow(self, reference: str, order: Order, *, is_dry: bool, keeps: bool) -> None:
+        """Do what was ordered. `keeps`: what is recommended is kept unasked."""
+        if is_dry:
+            self.dry_run(reference, order)
+        elif order.is_auto:
+            self.choose(reference, order, keeps=keeps)
+        else:
+            self.quantize(reference, order)
+
     def dry_run(self, reference: str, order: Order) -> None:
         """Say what would come out. That depends on whether there is an importance matrix, not on what is in it."""
+        if order.program is not None:
+            self._dry_export(reference, order, order.program)
+            return
         material = material_of(reference, self._library, order.check_quant)
         types = AUTO_TYPES if order.is_auto else (order.type,)
         with self._bench(material) as bench, self._stages():
@@ -86,12 +107,30 @@ class Session:
         )  # fmt: skip
         say("Nothing was made.")
 
+    def _dry_export(self, reference: str, order: Order, program: ProgramWish) -> None:
+        """Say whether it can be done and what it takes; how large it comes out is not known before."""
+        material = material_of(reference, self._library, order.check_quant)
+        with self._bench(material) as bench, self._stages():
+            making = ProgramMaking(material, order.wish, bench, program)
+            making.check(order.type)
+            needed_bytes = making.needed_bytes(order.type)
+            plan = ExportPlan(type=order.type, context_tokens=making.context_tokens, needed_bytes=needed_bytes)
+        if self._json:
+            print(msgspec.json.encode(plan).decode())
+            return
+        say(
+            f"{order.type} with a context of {plan.context_tokens} tokens can be exported; that takes about "
+            f"{size_words(plan.needed_bytes)} of memory. Nothing was made."
+        )
+
     def quantize(self, reference: str, order: Order) -> None:
         """Make one type, measure it if wanted, and keep it."""
         material = material_of(reference, self._library, order.check_quant)
-        name = self._free_name(material, order.type, order.name)
+        name = self._free_name(material, order.label, order.name)
         with self._bench(material) as bench, self._stages():
-            making = Making(material, order.wish, bench)
+            making = making_of(material, order.wish, bench, order.program)
+            if isinstance(making, ProgramMaking):
+                self._state_needs(making, order.type)
             if order.takes_long:
                 making.check(order.type)
             measuring = None
@@ -134,10 +173,10 @@ class Session:
             material = material_of(source, self._library, lambda _quant, _name: None)
         repeat.check_source(material)
         wish = repeat.wish(calibrate)
-        wanted = self._free_name(material, recipe.type, name or own_name)
+        wanted = self._free_name(material, label_of(recipe.type, repeat.program), name or own_name)
         with self._bench(material) as bench, self._stages():
-            differences = repeat.differences(native_tools(bench))
-            making = Making(material, wish, bench)
+            differences = repeat.differences(native_tools(bench, recipe.format))
+            making = making_of(material, wish, bench, repeat.program)
             made = making.make(recipe.type)
             is_same = repeat.is_same(made)
             if not (is_same or differences):
@@ -171,6 +210,10 @@ class Session:
         except KeyboardInterrupt:
             say("Interrupted. Nothing was kept.")
             raise
+
+    def _state_needs(self, making: ProgramMaking, type_: str) -> None:
+        needed, free = size_words(making.needed_bytes(type_)), size_words(available_memory_bytes())
+        say(f"Exporting takes some minutes and about {needed} of memory; {free} are free.")
 
     def _free_name(self, material: Material, type_: str, wanted: str | None) -> ModelName:
         name = name_for(material, type_, wanted)

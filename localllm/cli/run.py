@@ -14,6 +14,7 @@ from localllm.config import Settings, load_settings
 from localllm.errors import InvalidRequest
 
 if TYPE_CHECKING:
+    from localllm.models.local import LocalModel
     from localllm.types import ChatRequest, Finished
 
 NAME = "run"
@@ -46,6 +47,7 @@ def command(
     json: options.Json = False,
 ) -> None:
     """Answer one question and exit."""
+    from localllm.cli.compose import bring
     from localllm.types import ChatRequest, Message, SamplingChoice
 
     settings = load_settings(
@@ -65,17 +67,19 @@ def command(
     messages = [Message("system", system)] if system else []
     messages.append(Message("user", _question(prompt)))
     request = ChatRequest(messages=tuple(messages), sampling=sampling)
-    asyncio.run(_answer(request, settings, is_json=json, wants_stats=stats))
+    local = bring(settings.model, settings)  # before the loop runs, which would keep Ctrl-C to itself
+    asyncio.run(_answer(request, local, settings, is_json=json, wants_stats=stats))
 
 
-async def _answer(request: "ChatRequest", settings: Settings, *, is_json: bool, wants_stats: bool) -> None:
-    from localllm.cli.compose import bring, make_service
+async def _answer(
+    request: "ChatRequest", local: "LocalModel", settings: Settings, *, is_json: bool, wants_stats: bool
+) -> None:
+    from localllm.cli.compose import make_service
     from localllm.cli.loading import load
     from localllm.cli.waiting import WaitingLine
     from localllm.tui.text import Cleaner
     from localllm.types import Finished, TextDelta
 
-    local = bring(settings.model, settings)
     service = make_service([local], settings, jobs=1)
     cleaner = Cleaner() if sys.stdout.isatty() else None  # a model's text must not drive the terminal
     waiting = WaitingLine()

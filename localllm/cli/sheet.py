@@ -7,13 +7,15 @@ import msgspec
 from msgspec import Struct
 
 from localllm.models.card import HubSource
+from localllm.models.choose import programs_of
 from localllm.models.hub.gguf_files import gguf_models
 from localllm.models.local import LocalModel
 from localllm.models.manifest import Manifest
+from localllm.models.on_disk import TOKENIZERS
 from localllm.models.quant import rank
 from localllm.models.resolve import CardWanted, Pullable
 from localllm.runtime.library import Library
-from localllm.runtime.outlook import ENGINE, headers_of
+from localllm.runtime.program_outlook import ProgramOutlook
 
 
 class FileRow(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -38,7 +40,12 @@ class Sheet(Struct, frozen=True, kw_only=True, omit_defaults=True):
     base_model: str = ""
     architecture: str = ""
     parameters: int = 0
-    context_tokens: int = 0  # that it was trained for
+    context_tokens: int = 0  # that it was trained for; of a program, those that it holds
+    call_tokens: int = 0  # that a program takes at once
+    vocabulary: int = 0  # of a program, as layers and backends
+    layers: int = 0
+    backends: tuple[str, ...] = ()  # that it hands work to
+    tokenizer: str = ""  # file that comes with it
     quant: str = ""
     bits_per_weight: float = 0.0
     features: tuple[str, ...] = ()  # of its chat template
@@ -46,6 +53,7 @@ class Sheet(Struct, frozen=True, kw_only=True, omit_defaults=True):
     memory_bytes: int = 0  # with the context and the answers at once that would be chosen now
     reasons: tuple[str, ...] = ()
     quants: dict[str, int] = {}  # that it can be pulled in, with their bytes
+    programs: dict[str, int] = {}  # of a repository: paths of .pte files, with their bytes
     is_estimate: bool = False  # of these bytes
     files: tuple[FileRow, ...] = ()
 
@@ -90,7 +98,7 @@ def _stored(library: Library, manifest: Manifest) -> Sheet:
         size_bytes=manifest.size_bytes,
         files=tuple(rows),
     )
-    return _with_outlook(sheet, library, library.load(manifest)) if manifest.format == "gguf" else sheet
+    return sheet if manifest.format == "safetensors" else _with_outlook(sheet, library, library.load(manifest))
 
 
 def _in_place(model: LocalModel) -> Sheet:
@@ -101,9 +109,11 @@ def _in_place(model: LocalModel) -> Sheet:
 
 def _with_outlook(sheet: Sheet, library: Library, model: LocalModel) -> Sheet:
     """The sheet with what the files' headers say."""
-    if model.engine != ENGINE:
+    if model.engine == "echo":
         return sheet
-    outlook = library.outlook(headers_of(model), model.size_bytes)
+    outlook = library.outlook_here(model)
+    if isinstance(outlook, ProgramOutlook):
+        return _with_program(sheet, outlook, model)
     facts = outlook.facts
     return msgspec.structs.replace(
         sheet,
@@ -115,6 +125,21 @@ def _with_outlook(sheet: Sheet, library: Library, model: LocalModel) -> Sheet:
         quant=facts.quant,
         bits_per_weight=round(facts.bits_per_weight, 3),
         features=tuple(name for name, has in msgspec.structs.asdict(facts.features).items() if has),
+        memory_bytes=outlook.forecast.footprint.total_bytes,
+        reasons=outlook.forecast.reasons,
+    )
+
+
+def _with_program(sheet: Sheet, outlook: ProgramOutlook, model: LocalModel) -> Sheet:
+    facts = outlook.facts
+    return msgspec.structs.replace(
+        sheet,
+        context_tokens=facts.context_tokens or 0,
+        call_tokens=facts.most_tokens or 0,
+        vocabulary=facts.vocabulary or 0,
+        layers=facts.layers or 0,
+        backends=facts.backends,
+        tokenizer=next((name for name in TOKENIZERS if name in model.beside), ""),
         memory_bytes=outlook.forecast.footprint.total_bytes,
         reasons=outlook.forecast.reasons,
     )
@@ -145,4 +170,5 @@ def _absent(library: Library, pullable: Pullable) -> Sheet:
         license=repository.license,
         base_model=repository.base_model,
         quants={quant: sum(file.size_bytes for file in sets[quant]) for quant in sorted(sets, key=rank)},
+        programs={file.path: file.size_bytes for file in programs_of(repository)},
     )

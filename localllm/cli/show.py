@@ -79,12 +79,18 @@ def _fields(sheet: "Sheet") -> Iterator[tuple[str, str]]:
     yield "architecture", sheet.architecture
     yield "parameters", count_words(sheet.parameters) if sheet.parameters else ""
     yield "context", f"{sheet.context_tokens} tokens" if sheet.context_tokens else ""
+    yield "per call", f"up to {sheet.call_tokens} tokens" if sheet.call_tokens else ""
+    yield "vocabulary", f"{sheet.vocabulary} tokens" if sheet.vocabulary else ""
+    yield "layers", str(sheet.layers or "")
+    yield "back ends", ", ".join(sheet.backends)
+    yield "tokenizer", sheet.tokenizer
     precision = f" ({sheet.bits_per_weight:.2f} bits per weight)" if sheet.bits_per_weight else ""
     yield "quant", f"{sheet.quant}{precision}" if sheet.quant else ""
     yield "features", ", ".join(sheet.features)
     yield from _below("here", sheet.reasons)
     about = "~" if sheet.is_estimate else ""
     yield from _below("to pull", [f"{quant:8}{about}{size_words(size)}" for quant, size in sheet.quants.items()])
+    yield from _below("programs", [f"{path}, {size_words(size)}" for path, size in sheet.programs.items()])
     for file in sheet.files:
         yield "file", f"{file.filename}, {size_words(file.size_bytes)}"
         yield "", f"SHA-256 {file.sha256}" if file.sha256 else ""

@@ -1,7 +1,7 @@
 """A checkpoint as transformers saves it: what its files say the model is, and where each tensor lies."""
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from msgspec import Struct
 
@@ -12,16 +12,13 @@ from localllm.errors import IntegrityError, LoadFailed
 from localllm.models.digest import is_plain
 from localllm.models.files import names_in
 from localllm.models.gguf.metadata import quoted
-from localllm.models.hub.kinds import MOST_INDEX_BYTES, WEIGHTS, shards_of
+from localllm.models.hub.kinds import MOST_INDEX_BYTES, SHARD_INDEX, SINGLE_WEIGHTS, WEIGHTS, is_pickle, shards_of
 from localllm.models.reference import shown
 
 CONFIG = "config.json"
-_SINGLE = "model.safetensors"  # these two as transformers looks for them, in this order
-_INDEX = "model.safetensors.index.json"
 _ADAPTER_CONFIG = "adapter_config.json"
 _ADAPTER_WEIGHTS = "adapter_model.safetensors"
 _MOST_CONFIG_BYTES = 2**20  # the largest, which name the classes of what they see, have 100 kB
-_PICKLES = {".bin", ".ckpt", ".pkl", ".pt", ".pth"}
 _QUANTIZED_KEYS = ("quantization_config", "compression_config")
 _QUANTIZED_FILES = ("quantize_config.json", "quant_config.json", "hf_quant_config.json")  # AutoGPTQ, AutoAWQ, ModelOpt
 _LORA = (
@@ -92,9 +89,9 @@ def _read_config(files: Mapping[str, Path]) -> Config:
 
 
 def _read_weights(files: Mapping[str, Path]) -> list[WeightFile]:
-    if _SINGLE in files:
-        return [read_weight_file(files[_SINGLE], _SINGLE)]
-    if _INDEX in files:
+    if SINGLE_WEIGHTS in files:
+        return [read_weight_file(files[SINGLE_WEIGHTS], SINGLE_WEIGHTS)]
+    if SHARD_INDEX in files:
         return list(_read_indexed(files))
     names = sorted(name for name in files if name.endswith(WEIGHTS) and name != _ADAPTER_WEIGHTS)
     if not names:
@@ -106,7 +103,7 @@ def _no_weights(files: Mapping[str, Path]) -> LoadFailed:
     if _ADAPTER_WEIGHTS in files:
         return LoadFailed(_LORA.format(name=_ADAPTER_WEIGHTS))
     for name in sorted(files):
-        if PurePosixPath(name).suffix.lower() in _PICKLES:
+        if is_pickle(name):
             return LoadFailed(
                 f"{name} is not read: such files can run code when they are; take a checkpoint in {WEIGHTS}"
             )
@@ -115,23 +112,23 @@ def _no_weights(files: Mapping[str, Path]) -> LoadFailed:
 
 def _read_indexed(files: Mapping[str, Path]) -> Iterator[WeightFile]:
     """The shards. What they hold and what the index says that they hold must be the same."""
-    raw = read_bytes(files[_INDEX], _INDEX, MOST_INDEX_BYTES)
+    raw = read_bytes(files[SHARD_INDEX], SHARD_INDEX, MOST_INDEX_BYTES)
     try:
         shards = shards_of(raw)
     except IntegrityError as error:
-        raise LoadFailed(f"{_INDEX}: {error.message}; {AGAIN}") from error
-    places = parse_object(raw, _INDEX)["weight_map"]
+        raise LoadFailed(f"{SHARD_INDEX}: {error.message}; {AGAIN}") from error
+    places = parse_object(raw, SHARD_INDEX)["weight_map"]
     places = places if isinstance(places, dict) else {}
     for shard in shards:
         if shard not in files:
-            raise LoadFailed(f"{_INDEX} names {shard}, which is missing; get it, or the checkpoint again")
+            raise LoadFailed(f"{SHARD_INDEX} names {shard}, which is missing; get it, or the checkpoint again")
     for shard in shards:
         file = read_weight_file(files[shard], shard)
         named = {name for name, place in places.items() if place == shard}
         lost = min(named - file.tensors.keys(), default=None)
         if lost is not None:
-            raise LoadFailed(f"{_INDEX} says that {shard} holds {quoted(lost)}, which it does not; {AGAIN}")
+            raise LoadFailed(f"{SHARD_INDEX} says that {shard} holds {quoted(lost)}, which it does not; {AGAIN}")
         stray = min(file.tensors.keys() - named, default=None)
         if stray is not None:
-            raise LoadFailed(f"{shard} holds {quoted(stray)}, which {_INDEX} does not say; {AGAIN}")
+            raise LoadFailed(f"{shard} holds {quoted(stray)}, which {SHARD_INDEX} does not say; {AGAIN}")
         yield file

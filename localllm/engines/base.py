@@ -103,6 +103,7 @@ class RunnerInfo(Struct, frozen=True, kw_only=True):
     can_rewind: bool = True  # whether `trim` can drop the last tokens of a slot
     exact_tokens: int | None = None  # in a slot, up to which its rows may not depend on how many come at once
     can_copy: bool = True  # whether `copy_prefix` can bring KV from one slot to another
+    tile_tokens: int = 1  # that kernels compute together: a known prompt is read again from a multiple of these on
     gains_by_guessing: bool = True  # False: each row takes as long as a step of its own
     state_key: str = ""  # states that `save` makes fit runners with the same key
 

@@ -22,6 +22,8 @@ class LoadPlan(Struct, frozen=True, kw_only=True):
     engine: str
     path: str
     parts: tuple[str, ...] = ()  # of a model in several files: all of them in order; `path` is the first
+    beside: dict[str, str] = {}  # more files that belong to it: paths by name, such as tokenizer.json
+    sha256: str = ""  # of `path`; empty: it is taken as it is
     identity: str = ""  # tells this model's bytes from any others; empty: unknown, and no KV of it goes to disk
     context_tokens: int | None = None
     max_jobs: int | None = None

@@ -19,7 +19,17 @@ def _echo(plan: LoadPlan, _on_progress: OnProgress) -> Runner:
     return EchoRunner(plan)
 
 
-_RUNNERS: dict[str, Callable[[LoadPlan, OnProgress], Runner]] = {"llama_cpp": _llama_cpp, "echo": _echo}
+def _executorch(plan: LoadPlan, on_progress: OnProgress) -> Runner:
+    from localllm.engines.executorch.runner import ExecuTorchRunner
+
+    return ExecuTorchRunner(plan, on_progress)
+
+
+_RUNNERS: dict[str, Callable[[LoadPlan, OnProgress], Runner]] = {
+    "llama_cpp": _llama_cpp,
+    "executorch": _executorch,
+    "echo": _echo,
+}
 
 
 def load_runner(plan: LoadPlan, on_progress: OnProgress) -> Runner:

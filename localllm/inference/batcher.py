@@ -50,7 +50,7 @@ class Batcher:
     ) -> None:
         self._runner = runner
         self._batch = Batch(runner.info.batch_tokens)
-        self._slots = SlotTable(runner.info.slots, can_copy=runner.info.can_copy)
+        self._slots = SlotTable(runner.info.slots, can_copy=runner.info.can_copy, tile_tokens=runner.info.tile_tokens)
         self._cache = PromptCache(runner, self._slots, files)
         self._pacer = PrefillPacer(runner.info.chunk_tokens)
         self.speculator = (

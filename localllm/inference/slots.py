@@ -44,11 +44,13 @@ class SlotTable:
     """Which jobs run where, and what the free slots still hold of earlier ones.
 
     With `can_copy` False KV stays in the slot that made it: nothing is placed, awaited or moved for the sake of another
-    slot's.
+    slot's. What such a slot holds is then used up to a multiple of `tile_tokens`: a tile of rows that begins elsewhere
+    than it did is rounded otherwise.
     """
 
-    def __init__(self, count: int, *, can_copy: bool = True) -> None:
+    def __init__(self, count: int, *, can_copy: bool = True, tile_tokens: int = 1) -> None:
         self._can_copy = can_copy
+        self._tile_tokens = tile_tokens
         self._running: list[Sequence | None] = [None] * count
         self._kept = [array("i") for _ in range(count)]  # tokens in KV of slots that are not running
         self._scopes: list[Scope] = [("", ())] * count  # of what is in the slot
@@ -190,7 +192,8 @@ class SlotTable:
             return 3, -(own // COPY_WORTH_TOKENS), used
 
         best = min(free, key=cost)
-        return Placement(best, best, ready.get(best, 0))
+        own = ready.get(best, 0)
+        return Placement(best, best, own - own % self._tile_tokens)
 
     def _hold(self, slot: int, kept: "array[int]", scope: Scope) -> None:
         if self._scopes[slot] != scope:

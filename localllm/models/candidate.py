@@ -6,7 +6,7 @@ from pathlib import Path
 from localllm.errors import InvalidRequest, LoadFailed, ModelError
 from localllm.models.gguf.facts import facts_of
 from localllm.models.gguf.header import read_header
-from localllm.models.hub.kinds import WEIGHTS, is_allowed, is_pickle, shards_of
+from localllm.models.hub.kinds import SHARD_INDEX, WEIGHTS, is_allowed, is_pickle, shards_of
 from localllm.models.import_file import Candidate
 from localllm.models.manifest import Format
 from localllm.models.names import ModelName, is_model_name
@@ -15,12 +15,12 @@ from localllm.models.quant import canonical_quant, quant_of, split_of
 from localllm.models.reference import MODEL_SUFFIXES, NameReference, parse, shown
 from localllm.models.resolve import name_part
 
-_SHARD_INDEX = "model.safetensors.index.json"
 _MOST_LICENSE_CHARACTERS = 80  # a header may say anything
 
 
 def candidate_of(path: Path, name: ModelName | str | None) -> Candidate:
-    """The model at `path`: a .gguf, also any part of a split one, a .pte with its tokenizer, or a checkpoint's folder.
+    """The model at `path`: a .gguf, also any part of a split one, a .pte with its tokenizer, the folder of such a one,
+    or that of a checkpoint.
 
     `name`: what the user calls it, with or without a tag; None takes the file's. Raises ModelNotFound where there is
     no such file, LoadFailed for what is no model, InvalidRequest for a name that cannot be one.
@@ -29,7 +29,7 @@ def candidate_of(path: Path, name: ModelName | str | None) -> Candidate:
         found = Path(os.path.abspath(path.expanduser()))
         str(found).encode()
         if found.is_dir():
-            return _checkpoint(found, name)
+            return _folder(found, name)
         parts = parts_of(found)
         return _gguf(parts, name) if format_of(found) == "gguf" else _exported(found, name)
     except UnicodeEncodeError as error:
@@ -52,6 +52,18 @@ def _gguf(parts: list[Path], name: ModelName | str | None) -> Candidate:
 
 def _exported(path: Path, name: ModelName | str | None) -> Candidate:
     return _candidate([path, *beside_pte(path)], path, name, quant=quant_of(path.name) or "", kind="pte")
+
+
+def _folder(folder: Path, name: ModelName | str | None) -> Candidate:
+    """A checkpoint, or else the one program that lies in it, which may bring the config of its checkpoint."""
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    programs = [path for path in files if path.suffix.lower() == ".pte"]
+    if not programs or any(path.name.endswith(WEIGHTS) for path in files):
+        return _checkpoint(folder, name)
+    if len(programs) > 1:
+        names = ", ".join(path.name for path in programs[:8])
+        raise LoadFailed(f"which one of {shown(folder)}? There is {shown(names)}; name the file itself")
+    return _exported(programs[0], name)
 
 
 def _checkpoint(folder: Path, name: ModelName | str | None) -> Candidate:
@@ -77,7 +89,7 @@ def _no_checkpoint(folder: Path, *, has_weights: bool) -> str:
 
 def _check_shards(folder: Path, names: set[str]) -> None:
     """Raises LoadFailed where a file of weights is missing that the checkpoint's own index names."""
-    index = folder / _SHARD_INDEX
+    index = folder / SHARD_INDEX
     if not index.is_file():
         return
     try:
@@ -85,7 +97,7 @@ def _check_shards(folder: Path, names: set[str]) -> None:
     except ModelError as error:
         raise LoadFailed(f"{shown(index)}: {error.message}; get the file again") from error
     if missing:
-        raise LoadFailed(f"{shown(folder)} lacks {', '.join(missing[:3])}, which its {_SHARD_INDEX} names; add it")
+        raise LoadFailed(f"{shown(folder)} lacks {', '.join(missing[:3])}, which its {SHARD_INDEX} names; add it")
 
 
 def _candidate(

@@ -3,13 +3,11 @@
 from collections.abc import Callable, Sequence
 
 from localllm.errors import ModelNotFound
-from localllm.models.hub.kinds import WEIGHTS, is_allowed, shards_of
+from localllm.models.hub.kinds import SHARD_INDEX, SINGLE_WEIGHTS, WEIGHTS, is_allowed, shards_of
 from localllm.models.hub.repository import HubFile, HubRepository
 from localllm.models.wanted import WantedFile, of_hub
 
 _CONFIG = "config.json"
-_SINGLE = "model.safetensors"  # these two as transformers looks for them, in this order
-_INDEX = "model.safetensors.index.json"
 _INDEX_END = ".safetensors.index.json"
 _OF_OTHERS = (".safetensors", ".gguf", ".pte", ".sig", _INDEX_END)
 
@@ -28,14 +26,14 @@ def checkpoint_files(repository: HubRepository, read_file: ReadFile) -> tuple[Hu
     if _CONFIG not in top:
         raise ModelNotFound(f"{repository.repository} has safetensors but no {_CONFIG}; it is no model", param="model")
     others = [file for path, file in sorted(top.items()) if not path.lower().endswith(_OF_OTHERS)]
-    index = [top[_INDEX]] if _INDEX in top and _SINGLE not in top else []
+    index = [top[SHARD_INDEX]] if SHARD_INDEX in top and SINGLE_WEIGHTS not in top else []
     return (*weights, *index, *others)
 
 
 def _weights(top: dict[str, HubFile], repository: HubRepository, read_file: ReadFile) -> Sequence[HubFile]:
-    if _SINGLE in top:
-        return [top[_SINGLE]]
-    if _INDEX not in top:
+    if SINGLE_WEIGHTS in top:
+        return [top[SINGLE_WEIGHTS]]
+    if SHARD_INDEX not in top:
         found = [file for path, file in sorted(top.items()) if path.endswith(WEIGHTS)]
         if not found:
             raise ModelNotFound(
@@ -43,7 +41,7 @@ def _weights(top: dict[str, HubFile], repository: HubRepository, read_file: Read
                 param="model",
             )
         return found
-    shards = shards_of(read_file(of_hub(top[_INDEX], repository)))
+    shards = shards_of(read_file(of_hub(top[SHARD_INDEX], repository)))
     gone = [shard for shard in shards if shard not in top]
     if gone:
         raise ModelNotFound(f"{repository.repository} lacks {gone[0]}, which its shard index names", param="model")

@@ -20,7 +20,7 @@ from localllm.models.resolve import CardWanted, Pullable, tag_of
 from localllm.models.signing.trusted_key import SIGNATURE_NAME
 from localllm.models.wanted import MAIN, Wanted, WantedFile, of_hub, pinned
 
-CHECKPOINT_TAG = "safetensors"
+CHECKPOINT_TAG, PROGRAM_TAG = "safetensors", "pte"
 _LEAST_COMMIT_DIGITS = 7
 
 Files = tuple[HubFile, ...]
@@ -78,6 +78,11 @@ def wanted_files(files: Sequence[HubFile], repository: HubRepository) -> tuple[W
     return found
 
 
+def programs_of(repository: HubRepository) -> Files:
+    """The programs of ExecuTorch in a repository."""
+    return tuple(file for file in repository.files if file.path.lower().endswith(".pte") and is_allowed(file.path))
+
+
 def signature_of(repository: HubRepository) -> WantedFile | None:
     """The signature that a repository carries, if it does."""
     file = repository.find(SIGNATURE_NAME)
@@ -104,14 +109,9 @@ def _of_card(wanted: CardWanted, hub: Hub, room_bytes: int) -> Wanted:
 def _choice(reference: HubReference, repository: HubRepository, read_file: ReadFile, room_bytes: int) -> _Choice:
     if reference.path is not None:
         return _named_file(reference.path, repository)
-    if reference.quant is not None and reference.quant.lower() == CHECKPOINT_TAG:
-        return _checkpoint(repository, read_file)
-    sets = gguf_models(repository)
     if reference.quant is not None:
-        wanted = canonical_quant(reference.quant)
-        if wanted not in sets:
-            raise ModelNotFound(f"{repository.repository} has no {reference.quant}; {_there_is(sets)}", param="model")
-        return _set(wanted, sets)
+        return _tagged(reference.quant, repository, read_file)
+    sets = gguf_models(repository)
     if sets:
         return _best(sets, room_bytes)
     lone = _lone_file(repository)
@@ -120,15 +120,41 @@ def _choice(reference: HubReference, repository: HubRepository, read_file: ReadF
     return _checkpoint(repository, read_file)
 
 
+def _tagged(tag: str, repository: HubRepository, read_file: ReadFile) -> _Choice:
+    """What is behind a quantization, or the name of a format."""
+    if tag.lower() == CHECKPOINT_TAG:
+        return _checkpoint(repository, read_file)
+    if tag.lower() == PROGRAM_TAG:
+        return _program(repository)
+    sets = gguf_models(repository)
+    wanted = canonical_quant(tag)
+    if wanted not in sets:
+        raise ModelNotFound(f"{repository.repository} has no {tag}; {_there_is(sets)}", param="model")
+    return _set(wanted, sets)
+
+
 def _checkpoint(repository: HubRepository, read_file: ReadFile) -> _Choice:
     files = checkpoint_files(repository, read_file)
     return _Choice(tag=CHECKPOINT_TAG, format="safetensors", quant="", files=files)
 
 
+def _program(repository: HubRepository) -> _Choice:
+    """The one program of ExecuTorch in a repository, whatever it is called."""
+    path = _only_one([file.path for file in programs_of(repository)], repository)
+    if path is None:
+        raise ModelNotFound(
+            f"{repository.repository} has no .pte file; {_there_is(gguf_models(repository))}", param="model"
+        )
+    return msgspec.structs.replace(_named_file(path, repository), tag=PROGRAM_TAG)
+
+
 def _lone_file(repository: HubRepository) -> str | None:
     """The one model among files whose names tell no quant. Raises ModelNotFound where there are several."""
     ggufs = [model.files[0].path for model in gguf_sets(repository)]
-    paths = ggufs or [file.path for file in repository.files if file.path.endswith(".pte")]
+    return _only_one(ggufs or [file.path for file in programs_of(repository)], repository)
+
+
+def _only_one(paths: Sequence[str], repository: HubRepository) -> str | None:
     if len(paths) > 1:
         raise ModelNotFound(
             f"which one of {repository.repository}? There is {', '.join(paths[:8])}; "

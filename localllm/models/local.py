@@ -15,4 +15,6 @@ class LocalModel(Struct, frozen=True, kw_only=True):
     created: int  # Unix time of its arrival
     size_bytes: int
     defaults: ModelDefaults
+    beside: dict[str, str] = {}  # more files that belong to it: paths by name, such as tokenizer.json
+    sha256: str = ""  # of `path`, where its bytes were hashed once and must still be the same; empty: not known
     identity: str = ""  # tells its bytes from those of any other model; empty: unknown

@@ -10,17 +10,24 @@ from localllm.errors import LoadFailed, ModelNotFound
 from localllm.models.hub.naming import is_repository
 from localllm.models.local import LocalModel
 from localllm.models.manifest import FileSource, Format, Manifest, StoredFile
+from localllm.models.pte.header import FORWARD, MAGIC, MAGIC_OFFSET, read_program
 from localllm.models.quant import split_of
 from localllm.models.reference import shown
 from localllm.models.storage.store import Store
 from localllm.types import ModelDefaults
 
 GGUF_MAGIC = b"GGUF"  # ggml docs/gguf.md, "File Structure"
-PTE_MAGIC, PTE_MAGIC_OFFSET = b"ET12", 4  # ExecuTorch schema/program.fbs, `file_identifier`
 ENGINES = {"gguf": "llama_cpp", "pte": "executorch"}
 CHECKPOINT_CONFIG = "config.json"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model")
-BESIDE_PTE = (*TOKENIZERS, "tokenizer_config.json", "special_tokens_map.json", CHECKPOINT_CONFIG)
+BESIDE_PTE = (
+    *TOKENIZERS,
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    CHECKPOINT_CONFIG,
+    "chat_template.jinja",
+    "generation_config.json",
+)
 _CHECKPOINT = (
     "{place} is a checkpoint, which no engine here runs as it is; turn it into a GGUF file: localllm quantize {place}"
 )
@@ -43,6 +50,8 @@ def from_manifest(manifest: Manifest, store: Store) -> LocalModel:
         created=manifest.created,
         size_bytes=manifest.size_bytes,
         defaults=manifest.defaults,
+        beside={file.filename: str(store.path(file)) for file in manifest.files if file not in manifest.weights},
+        sha256=digests[0] if len(digests) == 1 else "",
         identity=digests[0] if len(digests) == 1 else _hashed(digests),
     )
 
@@ -62,8 +71,7 @@ def from_path(text: str) -> LocalModel:
             raise LoadFailed(_folder_words(path, text))
         parts = parts_of(path)
         kind = format_of(path)
-        if kind == "pte":
-            beside_pte(path)
+        beside = {file.name: str(file) for file in beside_pte(path)} if kind == "pte" else {}
         found = [part.stat() for part in parts]
         facts = [_facts(part, status) for part, status in zip(parts, found, strict=True)]
     except (OSError, ValueError, RuntimeError) as error:  # also a NUL in the path, and the home of nobody
@@ -77,6 +85,7 @@ def from_path(text: str) -> LocalModel:
         created=int(found[0].st_mtime),
         size_bytes=sum(status.st_size for status in found),
         defaults=ModelDefaults(),
+        beside=beside,
         identity=_hashed(facts),
     )
 
@@ -96,21 +105,31 @@ def parts_of(path: Path) -> list[Path]:
 def format_of(path: Path) -> Format:
     """What a file's first bytes say it is. Raises LoadFailed for what no engine loads, OSError."""
     with path.open("rb") as file:
-        beginning = file.read(PTE_MAGIC_OFFSET + len(PTE_MAGIC))
+        beginning = file.read(MAGIC_OFFSET + len(MAGIC))
     if beginning.startswith(GGUF_MAGIC):
         return "gguf"
-    if beginning[PTE_MAGIC_OFFSET:] == PTE_MAGIC:
+    if beginning[MAGIC_OFFSET:] == MAGIC:
         return "pte"
     kind = "an ExecuTorch" if path.suffix.lower() == ".pte" else "a GGUF"
     raise LoadFailed(f"{shown(path)} is not {kind} file: it begins with {beginning[:4]!r}; name a .gguf file")
 
 
 def beside_pte(path: Path) -> list[Path]:
-    """The files that an exported model needs beside it. Raises LoadFailed where it has no tokenizer."""
+    """The files that belong to an exported model, from its folder.
+
+    Raises LoadFailed where it has no tokenizer, or is no program of a model.
+    """
+    require_forward(path)
     found = [path.with_name(name) for name in BESIDE_PTE if path.with_name(name).is_file()]
     if not any(file.name in TOKENIZERS for file in found):
         raise LoadFailed(f"{shown(path)} has no tokenizer beside it; put its {' or '.join(TOKENIZERS)} there")
     return found
+
+
+def require_forward(path: Path) -> None:
+    """Raises LoadFailed where a .pte file is damaged, or its program does not answer for tokens."""
+    if not read_program(path).has_forward:
+        raise LoadFailed(f"{shown(path)} is a program without a method {FORWARD!r}; name one that is a language model")
 
 
 def unreadable(place: object, error: Exception) -> LoadFailed:
@@ -132,12 +151,14 @@ def _regular(part: Path, named: Path) -> Path:
 
 
 def _folder_words(folder: Path, text: str) -> str:
-    if (folder / CHECKPOINT_CONFIG).is_file():
+    names = sorted(path.name for path in folder.iterdir())
+    inside = [name for kind in ENGINES for name in names if name.lower().endswith(f".{kind}")]
+    if not inside and CHECKPOINT_CONFIG in names:
         return _CHECKPOINT.format(place=shown(folder))
-    inside = sorted(path.name for path in folder.iterdir() if path.suffix.lower() == ".gguf")
+    suffix = Path(inside[0]).suffix.lower() if inside else ".gguf"
     one_of = f", such as {shown(folder / inside[0])}" if inside else ""
     remote = f"; the repository of the hub is hf.co/{text}" if is_repository(text) else ""
-    return f"{shown(folder)} is a folder; name the .gguf file itself{one_of}{remote}"
+    return f"{shown(folder)} is a folder; name the {suffix} file itself{one_of}{remote}"
 
 
 def _check_unchanged(file: StoredFile, manifest: Manifest) -> None:

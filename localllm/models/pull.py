@@ -19,6 +19,7 @@ from localllm.models.gguf.header import read_header
 from localllm.models.known import KnownFiles
 from localllm.models.manifest import Manifest, StoredFile, version_of
 from localllm.models.names import ModelName
+from localllm.models.on_disk import require_forward
 from localllm.models.progress import ELSEWHERE, OnProgress, Progress, WholeProgress
 from localllm.models.signing.policy import SignaturePolicy, check_signature
 from localllm.models.signing.trusted_key import MAX_SIGNATURE_BYTES
@@ -85,8 +86,8 @@ def pull(
     progress is reported. Nothing is published before everything is here and checked; what has arrived when something
     fails is taken up next time.
 
-    Raises DownloadFailed with every source's reason, LoadFailed for a GGUF file that is none, IntegrityError for a
-    signature that does not fit, NoRoom, or ModelError when the disk cannot be written.
+    Raises DownloadFailed with every source's reason, LoadFailed for a GGUF or .pte file that is none, IntegrityError
+    for a signature that does not fit, NoRoom, or ModelError when the disk cannot be written.
     """
     keys = [file.expected.key for file in wanted.files]
     with (
@@ -176,7 +177,9 @@ def _missing_bytes(file: WantedFile, store: Store) -> int:
 
 
 def _check_headers(wanted: Wanted, arrivals: Sequence[_Arrival], store: Store) -> None:
-    """Before a native library sees a GGUF file, we have. Raises LoadFailed."""
+    """Before a native library sees a file, we have. Raises LoadFailed."""
+    if wanted.format == "pte":
+        require_forward(arrivals[0].path(store))
     if wanted.format != "gguf":
         return
     facts = facts_of([read_header(arrival.path(store)) for arrival in arrivals])

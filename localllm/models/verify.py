@@ -6,15 +6,18 @@ from typing import Literal
 
 from msgspec import Struct
 
-from localllm.errors import IntegrityError, LoadFailed, ModelError
+from localllm.errors import IntegrityError, ModelError
 from localllm.models.gguf.header import read_header
 from localllm.models.manifest import Manifest, StoredFile
+from localllm.models.on_disk import require_forward
 from localllm.models.storage.blobs import hash_file
 from localllm.models.storage.store import Store
 
 Fault = Literal["missing", "wrong size", "wrong bytes", "unreadable", "bad header"]
 
 OnProgress = Callable[[int, int], None]  # bytes done, bytes in all
+
+_HEADER_CHECKS: dict[str, Callable[[Path], object]] = {".gguf": read_header, ".pte": require_forward}
 
 
 class FileCheck(Struct, frozen=True, kw_only=True):
@@ -93,9 +96,10 @@ def _fault(file: StoredFile, store: Store, on_bytes: Callable[[int], None]) -> t
 
 
 def _header_fault(file: StoredFile, path: Path) -> tuple[Fault | None, str]:
-    if file.filename.lower().endswith(".gguf"):
-        try:
-            read_header(path)
-        except LoadFailed as error:
-            return "bad header", error.message
+    check = _HEADER_CHECKS.get(Path(file.filename).suffix.lower())
+    try:
+        if check is not None:
+            check(path)
+    except ModelError as error:
+        return "bad header", error.message
     return None, ""

@@ -55,12 +55,13 @@ class Named(Struct, frozen=True, kw_only=True):
 
 
 class MadeFile(Struct, frozen=True, kw_only=True):
-    """A GGUF that was made."""
+    """A GGUF or a program that was made."""
 
     type: str
     path: Path
     recipe: Recipe
     quantized: Quantized
+    beside: Mapping[str, Path] = {}  # what belongs to a program, by name
 
 
 class Making:
@@ -115,8 +116,13 @@ class Making:
 
     @cached_property
     def chunk_tokens(self) -> int:
-        """Of the texts that it reads: fewer where it was trained for a shorter context. Raises LoadFailed."""
-        return min(CHUNK_TOKENS, self.source_facts.context_tokens or CHUNK_TOKENS)
+        """Of the texts that it reads: fewer where it knows, or gets, a shorter context. Raises LoadFailed."""
+        return min(CHUNK_TOKENS, self.context_tokens or CHUNK_TOKENS)
+
+    @property
+    def context_tokens(self) -> int:
+        """The most that the result holds; 0 where the source does not say. Raises LoadFailed."""
+        return self.source_facts.context_tokens
 
     @property
     def source_bytes(self) -> int:

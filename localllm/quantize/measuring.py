@@ -90,7 +90,7 @@ class Measuring:
     @property
     def _prompt_tokens(self) -> int:
         """A chunk, or what an answer leaves of a short context."""
-        context = self._making.source_facts.context_tokens
+        context = self._making.context_tokens
         return max(1, min(self._making.chunk_tokens, context - ANSWER_TOKENS)) if context else CHUNK_TOKENS
 
     @property

@@ -1,14 +1,18 @@
 """What a user asks for on the command line, checked before any work begins."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from msgspec import Struct
 
-from localllm.errors import EngineUnavailable, InvalidRequest
+from localllm.engines.executorch.exporter.delegates.registry import DEFAULT_DELEGATE, delegate_of
+from localllm.engines.executorch.exporter.schemes import SCHEMES, scheme_of
+from localllm.errors import InvalidRequest
 from localllm.quantize.calibration.importance import is_importance, read_importance
-from localllm.quantize.calibration.texts import DEFAULT, NONE, Text, both_texts, calibration_text
+from localllm.quantize.calibration.texts import DEFAULT, NONE, Text, both_texts, calibration_text, evaluation_text
 from localllm.quantize.making import PLAIN_TYPES, Wish
+from localllm.quantize.programs import ProgramWish, label_of
 from localllm.quantize.steps import TypeOverride
 from localllm.quantize.types import tensor_type_number, type_of
 
@@ -18,19 +22,31 @@ CALIBRATION_CHUNKS, EVALUATION_CHUNKS = 16, 12
 _CALIBRATED_BITS = 6  # below so many a calibration is worth its time: finer types round too little for it to matter
 
 _SPELT = {
+    "format": "--to",
     "output_type": "--keep-output",
     "embedding_type": "--embedding",
     "overrides": "--override",
     "is_pure": "--pure",
     "is_dry": "--dry-run",
 }
+_OF_GGUF = (
+    "calibrate",
+    "output_type",
+    "embedding_type",
+    "overrides",
+    "is_pure",
+    "prune_layers",
+    "calibration_chunks",
+)
+_OF_PROGRAMS = ("context", "delegate")
 
 
 class Order(Struct, frozen=True, kw_only=True):
     """What to make and what to measure."""
 
-    type: str  # a name of `types.py`, or AUTO
+    type: str  # a name of `types.py`, or AUTO; of a program, one of the exporter's schemes
     wish: Wish
+    program: ProgramWish | None = None  # None: a GGUF file is to be made
     name: str | None
     text: Text | None  # to evaluate on; None: nothing is measured
     evaluation_chunks: int
@@ -44,6 +60,11 @@ class Order(Struct, frozen=True, kw_only=True):
     def takes_long(self) -> bool:
         """Whether more is done than to round weights."""
         return self.is_auto or self.wish.calibration is not None or self.text is not None
+
+    @property
+    def label(self) -> str:
+        """What its name says of it."""
+        return label_of(self.type, self.program)
 
     def check_quant(self, quant: str, name: str) -> None:
         """Raises InvalidRequest where `name`, which has `quant`, must not be made another type of."""
@@ -61,6 +82,9 @@ class Options(Struct, frozen=True, kw_only=True):
     """The options as they were typed; None, and what stands here, where they were not."""
 
     type: str | None = None
+    format: str = "gguf"  # or executorch
+    context: int | None = None
+    delegate: str | None = None
     calibrate: str | None = None
     evaluate: bool = False
     text: str | None = None
@@ -79,11 +103,42 @@ class Options(Struct, frozen=True, kw_only=True):
         default = Options(calibrate=self.calibrate)
         for field in self.__struct_fields__:
             if getattr(self, field) != getattr(default, field):
-                option = _SPELT.get(field, f"--{field.replace('_', '-')}")
-                raise InvalidRequest(f"with --from-card the card says it all; leave out {option}", param=field)
+                raise InvalidRequest(f"with --from-card the card says it all; leave out {_spelt(field)}", param=field)
 
     def order(self, *, name: str | None, threads: int) -> Order:
         """The order they mean. Raises InvalidRequest, naming the option, and LoadFailed for a damaged matrix."""
+        if self.format == "executorch":
+            return self._program_order(name, threads)
+        self._refuse(_OF_PROGRAMS, "is for programs of ExecuTorch; add --to executorch, or leave it out")
+        return self._gguf_order(name, threads)
+
+    def _program_order(self, name: str | None, threads: int) -> Order:
+        self._refuse(_OF_GGUF, "is for GGUF files; with --to executorch leave it out")
+        if (self.type or "").lower() == AUTO:
+            raise InvalidRequest(
+                f"{AUTO} measures types of GGUF files; with --to executorch name one of {', '.join(SCHEMES)}",
+                param="type",
+            )
+        delegate = delegate_of(self.delegate or DEFAULT_DELEGATE)
+        scheme = scheme_of(self.type or delegate.schemes[0])
+        self._check_sense(NONE, rounds=False, is_measured=self.evaluate)
+        return Order(
+            type=scheme.name,
+            wish=Wish(allow_requantize=self.allow_requantize, calibration_chunks=1, calibration_threads=threads),
+            program=ProgramWish(context_tokens=self.context, delegate=delegate.name),
+            name=name,
+            text=evaluation_text(self.text or DEFAULT) if self.evaluate else None,
+            evaluation_chunks=self.evaluation_chunks or EVALUATION_CHUNKS,
+        )
+
+    def _refuse(self, fields: Sequence[str], why: str) -> None:
+        """Raises InvalidRequest where one of these was given."""
+        default = Options()
+        for field in fields:
+            if getattr(self, field) != getattr(default, field) and getattr(self, field) != NONE:
+                raise InvalidRequest(f"{_spelt(field)} {why}", param=field)
+
+    def _gguf_order(self, name: str | None, threads: int) -> Order:
         type_ = DEFAULT_TYPE if self.type is None else self.type
         kind = None if type_.lower() == AUTO else type_of(type_)
         gains = kind is None or kind.bits < _CALIBRATED_BITS
@@ -133,10 +188,9 @@ class Options(Struct, frozen=True, kw_only=True):
                 raise InvalidRequest(f"{option} is for what is evaluated; add --evaluate", param="evaluate")
 
 
-def require_format(format_: str) -> None:
-    """Raises EngineUnavailable for a format that cannot be made."""
-    if format_ != "gguf":
-        raise EngineUnavailable("this version makes GGUF files only; leave out --to executorch")
+def _spelt(field: str) -> str:
+    """The option of the command line."""
+    return _SPELT.get(field, f"--{field.replace('_', '-')}")
 
 
 def _matrix(calibrate: str) -> Path | None:

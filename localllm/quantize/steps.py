@@ -97,6 +97,27 @@ class Quantized(Struct, frozen=True, tag=True, tag_field="step", kw_only=True):
         return sum(1 for tensor in self.tensors if tensor.fallback_from)
 
 
+class ExportProgram(Struct, frozen=True, tag=True, tag_field="step", kw_only=True):
+    """GGUF to a program of ExecuTorch (.pte)."""
+
+    sources: tuple[str, ...]  # the files of one model, in order
+    target: str
+    scheme: str  # how weights are stored, such as 8da4w
+    delegate: str  # the back end that runs it, such as xnnpack
+    context_tokens: int
+    tokenizer_folder: str = ""  # where tokenizer.json and what belongs to it are written; empty: they are there already
+
+
+class Exported(Struct, frozen=True, tag=True, tag_field="step", kw_only=True):
+    """A program was written. The tensors' types are int4, int8 and fp32."""
+
+    program: Quantized
+    delegated: int  # operations that the back end runs
+    undelegated: int
+    seconds: dict[str, float]  # by stage
+    peak_memory_bytes: int
+
+
 class Calibrate(Struct, frozen=True, tag=True, tag_field="step", kw_only=True):
     """GGUF and text to an importance matrix."""
 
@@ -194,5 +215,5 @@ class Build(Struct, frozen=True, tag=True, tag_field="step", kw_only=True):
     system_info: str
 
 
-Step = AskBuild | Convert | Quantize | Calibrate | ScoreBase | Compare | MeasureSpeed
-Result = Build | Converted | Quantized | Calibrated | BaseScored | Compared | Speed
+Step = AskBuild | Convert | Quantize | ExportProgram | Calibrate | ScoreBase | Compare | MeasureSpeed
+Result = Build | Converted | Quantized | Exported | Calibrated | BaseScored | Compared | Speed

@@ -29,9 +29,11 @@ if TYPE_CHECKING:
     from localllm.models.hub.repository import HubRepository
     from localllm.models.import_file import Candidate
     from localllm.models.import_file import OnProgress as OnRead
+    from localllm.models.pte.header import ProgramFacts
     from localllm.models.verify import ModelCheck
     from localllm.models.wanted import Wanted
     from localllm.runtime.outlook import Outlook
+    from localllm.runtime.program_outlook import ProgramOutlook
 
 Warn = Callable[[str], None]
 
@@ -183,11 +185,22 @@ class Library:
 
         return outlook_of(headers, size_bytes=size_bytes, context=self._settings.context, jobs=self._settings.parallel)
 
-    def header(self, wanted: "Wanted") -> "GgufHeader":
-        """Of a model that is not here; only that is fetched. Raises DownloadFailed, LoadFailed."""
-        from localllm.runtime.outlook import header_on_hub
+    def outlook_here(self, model: LocalModel) -> "Outlook | ProgramOutlook":
+        """What to expect of a model on this disk. Raises LoadFailed."""
+        from localllm.models.pte.header import read_program
+        from localllm.runtime.outlook import headers_of
 
-        return header_on_hub(wanted, offline=self._settings.offline)
+        if model.engine == "executorch":
+            return self._program_outlook(read_program(Path(model.path)))
+        return self.outlook(headers_of(model), model.size_bytes)
+
+    def outlook_there(self, wanted: "Wanted") -> "Outlook | ProgramOutlook":
+        """What to expect of a model of which only the header is fetched. Raises DownloadFailed, LoadFailed."""
+        from localllm.runtime.outlook import header_on_hub, program_on_hub
+
+        if wanted.format == "pte":
+            return self._program_outlook(program_on_hub(wanted, offline=self._settings.offline))
+        return self.outlook([header_on_hub(wanted, offline=self._settings.offline)], wanted.size_bytes)
 
     def missing_bytes(self, wanted: "Wanted") -> int:
         """What would have to be fetched, going by the sizes of what is here."""
@@ -201,6 +214,11 @@ class Library:
         from localllm.models.hub.repository import read_repository
 
         return read_repository(repository, revision, offline=self._settings.offline)
+
+    def _program_outlook(self, facts: "ProgramFacts") -> "ProgramOutlook":
+        from localllm.runtime.program_outlook import program_outlook
+
+        return program_outlook(facts, context=self._settings.context, jobs=self._settings.parallel)
 
     def _hub(self) -> "Hub":
         from localllm.models.choose import Hub

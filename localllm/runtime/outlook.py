@@ -1,9 +1,9 @@
 """What to expect of a model on this machine, from the headers of its files alone, downloaded or not."""
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct
 
@@ -17,10 +17,13 @@ from localllm.models.gguf.facts import ModelFacts, facts_of
 from localllm.models.gguf.header import GgufHeader, parse_header, read_header
 from localllm.models.gguf.tensors import TensorInfo
 from localllm.models.local import LocalModel
+from localllm.models.pte.header import ProgramFacts, parse_program
 from localllm.models.quant import bits_per_weight
 
 if TYPE_CHECKING:
     from localllm.models.wanted import Wanted
+
+Header = TypeVar("Header")
 
 FIRST_BYTES = 2**20  # the header of a model with 32,000 tokens; one with 250,000 has it in
 _GROWTH = 8  # times that
@@ -95,13 +98,25 @@ def headers_of(model: LocalModel) -> list[GgufHeader]:
 
 def header_on_hub(wanted: "Wanted", *, offline: bool) -> GgufHeader:
     """Of the first file of a model, of which nothing else is fetched. Raises DownloadFailed, LoadFailed."""
+    if wanted.format != "gguf":
+        raise LoadFailed(f"{wanted.name} has no GGUF file on the hub; what it needs is not known before it is pulled")
+    return _on_hub(wanted, parse_header, offline=offline)
+
+
+def program_on_hub(wanted: "Wanted", *, offline: bool) -> ProgramFacts:
+    """What a program says of itself, of which nothing else is fetched. Raises DownloadFailed, LoadFailed."""
+    return _on_hub(wanted, parse_program, offline=offline)
+
+
+def _on_hub(wanted: "Wanted", parse: Callable[[bytes, int], Header], *, offline: bool) -> Header:
+    """What the beginning of a model's first file says, by a function that raises Truncated for more of it."""
     from localllm.models.hub.address import locate
     from localllm.models.hub.peek import MOST_BYTES, read_beginning
 
     file = wanted.files[0]
     source = next((source for source in file.sources if isinstance(source, HubSource)), None)
-    if wanted.format != "gguf" or source is None:
-        raise LoadFailed(f"{wanted.name} has no GGUF file on the hub; what it needs is not known before it is pulled")
+    if source is None:
+        raise LoadFailed(f"{wanted.name} is not on the hub; what it needs is not known before it is pulled")
     location = locate(source, file.expected, offline=offline)
     size_bytes = file.expected.size_bytes
     wanted_bytes = min(FIRST_BYTES, size_bytes)
@@ -110,7 +125,7 @@ def header_on_hub(wanted: "Wanted", *, offline: bool) -> GgufHeader:
         if len(data) < wanted_bytes:
             raise DownloadFailed(f"the hub breaks off in the header of {wanted.name}; try again later")
         try:
-            return parse_header(data, size_bytes)
+            return parse(data, size_bytes)
         except LoadFailed as error:
             raise LoadFailed(f"{wanted.name}: {error.message}") from error
         except Truncated as truncated:

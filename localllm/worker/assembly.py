@@ -55,6 +55,10 @@ def _drafter(plan: LoadPlan, runner: Runner) -> Drafter | None:
     draft = msgspec.structs.replace(
         plan,
         path=path,
+        parts=(),
+        beside={},
+        sha256="",
+        identity="",
         adapters={},
         context_tokens=runner.info.context_tokens,
         max_jobs=runner.info.slots,

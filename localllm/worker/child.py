@@ -18,7 +18,7 @@ from localllm.errors import EngineError, LocalLLMError
 from localllm.inference.embedding import EmbedJob
 from localllm.types import Measurements
 from localllm.worker.assembly import Engines, assemble
-from localllm.worker.frames import FrameBuffer, Outlet
+from localllm.worker.frames import Outlet, messages
 from localllm.worker.intake import Intake
 from localllm.worker.messages import (
     Cancel,
@@ -38,7 +38,6 @@ from localllm.worker.messages import (
     ToWorker,
 )
 
-READ_BYTES = 1 << 16
 ENGINE_FAILED = 70  # exit status (EX_SOFTWARE): the reason was sent before
 
 IDLE_SECONDS = 2.0  # without anything to do, before prompts are put away
@@ -73,13 +72,13 @@ def _read(
     pipe: Outlet,
 ) -> None:
     """Templates and tokenizing happen here, beside the engine, so that a long prompt does not stall a stream."""
-    messages = _messages()
-    first = next(messages, None)
+    orders: Iterator[ToWorker] = messages(0, msgspec.msgpack.Decoder(ToWorker))
+    first = next(orders, None)
     if not isinstance(first, Load):
         os._exit(ENGINE_FAILED)
     loads.put(first)
     intake: Intake | None = None
-    for message in messages:
+    for message in orders:
         match message:
             case Submit() | Embed():
                 intake = intake or intakes.get()
@@ -92,13 +91,6 @@ def _read(
             case Load():
                 os._exit(ENGINE_FAILED)
     os._exit(0)
-
-
-def _messages() -> Iterator[ToWorker]:
-    buffer, decoder = FrameBuffer(), msgspec.msgpack.Decoder(ToWorker)
-    while data := os.read(0, READ_BYTES):
-        for body in buffer.feed(data):
-            yield decoder.decode(body)
 
 
 def _serve(engines: Engines, inbox: "queue.SimpleQueue[Order]", pipe: Outlet) -> None:

@@ -5,13 +5,17 @@ import struct
 import sys
 import threading
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import msgspec
 from msgspec import Struct
+from msgspec.msgpack import Decoder
 
 LENGTH = struct.Struct(">I")
 MAX_FRAME_BYTES = 64 * 2**20
+READ_BYTES = 1 << 16
+
+Message = TypeVar("Message")
 
 _encoder = msgspec.msgpack.Encoder()
 
@@ -41,6 +45,14 @@ class FrameBuffer:
             body = bytes(self._bytes[LENGTH.size : end])
             del self._bytes[:end]
             yield body
+
+
+def messages(descriptor: int, decoder: "Decoder[Message]") -> Iterator[Message]:
+    """All messages that come over a pipe, until it ends. Raises ValueError or MsgspecError for what is none."""
+    buffer = FrameBuffer()
+    while data := os.read(descriptor, READ_BYTES):
+        for body in buffer.feed(data):
+            yield decoder.decode(body)
 
 
 class Outlet:

@@ -5,11 +5,16 @@ from pathlib import Path
 
 import pytest
 
+from localllm.cli import compose
 from localllm.cli.compose import bring, make_service
 from localllm.cli.options import lora_of, parallel_of
 from localllm.config import Settings, load_settings
 from localllm.engines.plan import LoadPlan
 from localllm.errors import ConfigError, ModelNotFound
+from localllm.models.on_disk import from_manifest
+from localllm.models.storage.store import Store
+from tests.models.cards import stored_files
+from tests.models.pte.programs import TOKENIZER, program
 from tests.tiny import write_tiny_model
 
 
@@ -78,6 +83,26 @@ def test_a_changed_file_is_another_model(tmp_path: Path) -> None:
     assert len({first, second, bring(str(path), Settings()).identity}) == 3
     assert plan_of(Settings(), str(path)).identity == bring(str(path), Settings()).identity
     assert plan_of(Settings()).identity == ""
+
+
+def test_what_belongs_to_a_program_reaches_the_plan(tmp_path: Path) -> None:
+    """By name, since the store calls its files otherwise; and with the digest that its bytes must have."""
+    store = Store(tmp_path / "home")
+    files = {"model.pte": program(), "tokenizer.json": TOKENIZER, "README.md": b"# Card"}
+    model = from_manifest(stored_files(store, "tiny:pte", files, format="pte"), store)
+    service = make_service([model], Settings())
+    plan = next(iter(service._models.values()))._plan
+    assert (plan.engine, plan.path, plan.sha256) == ("executorch", model.path, model.sha256)
+    assert sorted(plan.beside) == ["README.md", "tokenizer.json"]
+    assert Path(plan.beside["tokenizer.json"]).read_bytes() == TOKENIZER
+
+
+def test_a_program_guesses_for_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compose, "require_extra", lambda *_, **__: None)
+    (tmp_path / "x.pte").write_bytes(program())
+    (tmp_path / "tokenizer.json").write_bytes(TOKENIZER)
+    with pytest.raises(ConfigError, match="draft: x is a program of ExecuTorch, which gains nothing by guessing"):
+        plan_of(Settings(draft=str(tmp_path / "x.pte")))
 
 
 @pytest.mark.parametrize(("text", "number"), [(None, None), ("auto", None), ("4", 4)])

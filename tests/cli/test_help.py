@@ -2,19 +2,22 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from localllm import __version__
 from tests.cli.shell import Shell
+from tests.models.pte.programs import TOKENIZER, program
 from tests.processes import localllm
 
 TALK = ("run", "chat", "serve", "bench")
 MODELS = (
-    *("list", "show", "plan", "pull", "quantize", "rm", "cp", "alias", "import"),
+    *("list", "show", "plan", "pull", "quantize", "rm", "cp", "alias", "import", "devices"),
     *("verify", "repair", "gc", "du", "update", "history", "rollback", "pin"),
 )
-HEAVY = ("llama_cpp", "numpy", "textual", "starlette", "uvicorn", "httpx2", "huggingface_hub", "jinja2")
+EXTRA = {"torch", "executorch", "torchao", "tokenizers"}
+HEAVY = ("llama_cpp", "numpy", "textual", "starlette", "uvicorn", "httpx2", "huggingface_hub", "jinja2", *EXTRA)
 
 
 def loaded(code: str) -> set[str]:
@@ -66,6 +69,14 @@ def test_help_loads_nothing_heavy() -> None:
 def test_what_opens_no_model_file_loads_nothing_heavy() -> None:
     verbs = (["list"], ["list", "--all"], ["du"], ["gc"], ["alias"], ["rm", "nobody"], ["pull", "nobody"])
     assert loaded("".join(said(*verb) for verb in verbs)) == set()
+
+
+def test_what_looks_at_a_program_loads_nothing_that_runs_it(tmp_path: Path) -> None:
+    path = tmp_path / "x.pte"
+    path.write_bytes(program())
+    (tmp_path / "tokenizer.json").write_bytes(TOKENIZER)
+    verbs = (["show", str(path)], ["plan", str(path)], ["import", str(path)], ["run", "--model", "echo", "hello"])
+    assert loaded("".join(said(*verb) for verb in verbs)) & EXTRA == set()
 
 
 def test_an_unknown_verb_is_a_usage_error(shell: Shell) -> None:

@@ -19,7 +19,7 @@ from localllm.quantize import measuring
 from localllm.quantize.process.workbench import Workbench
 from localllm.quantize.provenance.card import read_made_file
 from localllm.quantize.provenance.keeping import native_tools
-from localllm.quantize.provenance.recipe import Tools
+from localllm.quantize.provenance.recipe import MadeFormat, Tools
 from tests.cli.blobs import damage
 from tests.cli.shell import Shell, Told
 from tests.convert.checkpoints import write_checkpoint
@@ -130,7 +130,7 @@ def test_a_dry_run_is_right_to_the_byte_and_makes_nothing(shell: Shell, store: S
     ("arguments", "code", "words"),
     [
         (["./tiny", "--type", "Q4_KM"], 2, "there is no type Q4_KM; perhaps Q4_K_M"),
-        (["./tiny", "--to", "executorch"], 5, "this version makes GGUF files only"),
+        (["./tiny", "--delegate", "vulkan"], 2, "--delegate is for programs of ExecuTorch; add --to executorch"),
         (["./tiny", "--name", "a b"], 2, "'a b' can be no model's name"),
         (["./tiny", "--name", "smollm2:135m"], 2, "smollm2:135m is the name of a known model"),
         (["./tiny", "--name", "echo:x"], 2, "'echo:x' would mean something else"),
@@ -281,8 +281,8 @@ def test_a_card_whose_source_or_tools_are_others(
     shell.ok("quantize", str(checkpoint), "--type", "q8_0")
     made = read_made_file(file_of(store, "tiny:q8_0", "README.md"))
 
-    def other(bench: Workbench) -> Tools:
-        return structs.replace(native_tools(bench), numpy="9.9")
+    def other(bench: Workbench, format_: MadeFormat) -> Tools:
+        return structs.replace(native_tools(bench, format_), numpy="9.9")
 
     monkeypatch.setattr(quantizing, "native_tools", other)
     told = shell.ok("quantize", "--from-card", "tiny:q8_0", "--json").json

@@ -162,6 +162,7 @@ WHOLE: dict[str, tuple[Break, str]] = {
         r"pytorch_model\.bin is not read: such files can run code",
     ),
     "another pickle only": (in_turn(gone(SINGLE), file("consolidated.00.pth", b"PK")), r"00\.pth is not read"),
+    "arrays of numpy only": (in_turn(gone(SINGLE), file("model.npz", b"PK")), r"model\.npz is not read"),
     "an adapter": (
         in_turn(gone(SINGLE, "config.json"), file("adapter_config.json", "{}"), file("adapter_model.safetensors", "")),
         r"LoRA adapter \(adapter_config\.json\)",

@@ -1,4 +1,5 @@
-"""What every runner must do. A test module for a runner subclasses `RunnerContract` and gives the runner."""
+"""What every runner must do. A test module for a runner subclasses `RunnerContract`, or `RewindingContract` where KV
+stays in its slot, and gives the runner."""
 
 import numpy as np
 
@@ -20,8 +21,8 @@ def is_close(left: Logits, right: Logits) -> bool:
     return left.shape == right.shape and np.allclose(left, right, atol=TOLERANCE)
 
 
-class RunnerContract:
-    """The tests. `runner` is fresh, with at least 3 slots and 256 tokens of context, and can rewind."""
+class RewindingContract:
+    """The tests of every runner that can rewind. `runner` is fresh, with at least 3 slots and 256 tokens of context."""
 
     def test_a_trimmed_slot_goes_on_as_a_fresh_one_would(self, runner: Runner) -> None:
         fresh = read(runner, 0, 0, PROMPT)
@@ -33,6 +34,50 @@ class RunnerContract:
         assert runner.trim(1, 1000) == len(PROMPT)
         assert runner.trim(1, 0) == 0
         assert runner.trim(2, 5) == 0
+
+    def test_several_rows_of_a_slot_have_logits_in_order(self, runner: Runner) -> None:
+        one_by_one = [read(runner, 0, position, [token])[0] for position, token in enumerate(PROMPT[:12])]
+        together = read(runner, 1, 0, PROMPT[:12], logits=5)
+        assert is_close(together, np.stack(one_by_one[-5:]))
+
+    def test_rows_of_several_slots_come_in_row_order(self, runner: Runner) -> None:
+        prompts = {2: PROMPT[20:50], 0: PROMPT[:17], 1: PROMPT[40:70]}
+        counts = {2: 3, 0: 1, 1: 4}
+        alone = [read(runner, slot, 0, prompts[slot], logits=counts[slot]) for slot in prompts]
+        batch = Batch(128)
+        for slot, prompt in prompts.items():
+            runner.trim(slot, 0)
+            batch.add(slot, 0, prompt, logits=counts[slot])
+        assert is_close(runner.decode(batch), np.concatenate(alone))
+
+    def test_a_batch_may_want_no_logits(self, runner: Runner) -> None:
+        assert read(runner, 0, 0, PROMPT, logits=0).shape == (0, runner.tokenizer.vocab_size)
+
+    def test_streams_and_a_prompt_in_one_batch_keep_their_rows_in_order(self, runner: Runner) -> None:
+        alone = []
+        for slot in (0, 2):
+            read(runner, slot, 0, PROMPT[slot:])
+            alone.append(read(runner, slot, len(PROMPT) - slot, [5 + slot])[0])
+            runner.trim(slot, len(PROMPT) - slot)
+        alone.insert(1, read(runner, 1, 0, PROMPT[:30])[0])
+        runner.trim(1, 0)
+        batch = Batch(128)
+        batch.add(0, len(PROMPT), [5], logits=1)
+        batch.add(1, 0, PROMPT[:30], logits=1)
+        batch.add(2, len(PROMPT) - 2, [7], logits=1)
+        rows = runner.decode(batch)
+        assert rows.shape[0] == 3
+        for row, expected in zip(rows, alone, strict=True):
+            assert is_close(row, expected)
+        batch.clear()
+        batch.add(0, len(PROMPT) + 1, [6], logits=1)
+        batch.add(1, 30, PROMPT[30:], logits=0)  # a piece that is not the last wants nothing
+        together = runner.decode(batch)
+        assert together.shape[0] == 1
+
+
+class RunnerContract(RewindingContract):
+    """The tests of one that also copies and saves KV."""
 
     def test_a_copied_prefix_is_as_good_as_a_computed_one(self, runner: Runner) -> None:
         fresh = read(runner, 0, 0, PROMPT)
@@ -57,24 +102,6 @@ class RunnerContract:
         runner.trim(0, 0)
         read(runner, 0, 0, PROMPT[::-1])
         assert is_close(read(runner, 1, 159, [PROMPT[-1]]), fresh)
-
-    def test_several_rows_of_a_slot_have_logits_in_order(self, runner: Runner) -> None:
-        one_by_one = [read(runner, 0, position, [token])[0] for position, token in enumerate(PROMPT[:12])]
-        together = read(runner, 1, 0, PROMPT[:12], logits=5)
-        assert is_close(together, np.stack(one_by_one[-5:]))
-
-    def test_rows_of_several_slots_come_in_row_order(self, runner: Runner) -> None:
-        prompts = {2: PROMPT[20:50], 0: PROMPT[:17], 1: PROMPT[40:70]}
-        counts = {2: 3, 0: 1, 1: 4}
-        alone = [read(runner, slot, 0, prompts[slot], logits=counts[slot]) for slot in prompts]
-        batch = Batch(128)
-        for slot, prompt in prompts.items():
-            runner.trim(slot, 0)
-            batch.add(slot, 0, prompt, logits=counts[slot])
-        assert is_close(runner.decode(batch), np.concatenate(alone))
-
-    def test_a_batch_may_want_no_logits(self, runner: Runner) -> None:
-        assert read(runner, 0, 0, PROMPT, logits=0).shape == (0, runner.tokenizer.vocab_size)
 
     def test_a_restored_slot_goes_on_like_the_original(self, runner: Runner) -> None:
         read(runner, 0, 0, PROMPT)
@@ -103,25 +130,3 @@ class RunnerContract:
             assert runner.restore(0, damaged) == 0
             assert runner.trim(0, 99) == 0
         read(runner, 0, 0, PROMPT)
-
-    def test_streams_and_a_prompt_in_one_batch_keep_their_rows_in_order(self, runner: Runner) -> None:
-        alone = []
-        for slot in (0, 2):
-            read(runner, slot, 0, PROMPT[slot:])
-            alone.append(read(runner, slot, len(PROMPT) - slot, [5 + slot])[0])
-            runner.trim(slot, len(PROMPT) - slot)
-        alone.insert(1, read(runner, 1, 0, PROMPT[:30])[0])
-        runner.trim(1, 0)
-        batch = Batch(128)
-        batch.add(0, len(PROMPT), [5], logits=1)
-        batch.add(1, 0, PROMPT[:30], logits=1)
-        batch.add(2, len(PROMPT) - 2, [7], logits=1)
-        rows = runner.decode(batch)
-        assert rows.shape[0] == 3
-        for row, expected in zip(rows, alone, strict=True):
-            assert is_close(row, expected)
-        batch.clear()
-        batch.add(0, len(PROMPT) + 1, [6], logits=1)
-        batch.add(1, 30, PROMPT[30:], logits=0)  # a piece that is not the last wants nothing
-        together = runner.decode(batch)
-        assert together.shape[0] == 1

@@ -86,7 +86,7 @@ def test_more_slots_than_llama_cpp_has_are_refused(tiny_model: Path) -> None:
 
 
 def test_an_unknown_engine_names_the_known_ones() -> None:
-    with pytest.raises(EngineUnavailable, match="echo, llama_cpp"):
+    with pytest.raises(EngineUnavailable, match="echo, executorch, llama_cpp"):
         load_runner(LoadPlan(engine="nope", path=""), lambda _: None)
 
 

@@ -267,3 +267,15 @@ def test_without_copies_what_must_be_overwritten_is_what_shares_enough_though_it
     table.release(new)
     assert place(table, [*system, *chat(3)]) == Placement(new.slot, new.slot, len(system))
     assert place(table, [*system[: COPY_WORTH_TOKENS - 1], *chat(3)]) == Placement(old.slot, old.slot, 0)
+
+
+def test_what_is_known_is_used_up_to_a_tile() -> None:
+    table = SlotTable(2, can_copy=False, tile_tokens=64)
+    used = sequence(list(range(200)))
+    used.admit(0, 0)
+    table.take(used)
+    used.position = 200
+    table.release(used)
+    assert place(table, list(range(200))) == Placement(0, 0, 192)
+    assert place(table, list(range(130))) == Placement(0, 0, 128)
+    assert place(table, list(range(129))) == Placement(0, 0, 64)  # the last two are always read

@@ -13,6 +13,7 @@ from localllm.models.reference import HubReference, parse
 from localllm.models.small_file import read_small_file
 from localllm.models.storage.store import Store
 from localllm.models.wanted import Wanted
+from tests.models.pte.programs import TOKENIZER, program
 from tests.models.pulls import bring
 from tests.tiny import write_tiny_model
 
@@ -51,8 +52,9 @@ def checkpoint(version: str = "1") -> dict[str, bytes]:
 
 
 EXPORTED = {
-    "mobile/tiny.pte": b"\0\0\0\0ET12" + bytes(5000),
-    "mobile/tokenizer.json": b'{"version": "1.0"}',
+    "mobile/tiny.pte": program(),
+    "mobile/tokenizer.json": TOKENIZER,
+    "mobile/chat_template.jinja": b"{{ messages }}",
     "mobile/notes.txt": b"how it was made",
     "tokenizer.model": b"of another folder",
     "README.md": b"# Exported",

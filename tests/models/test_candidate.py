@@ -12,6 +12,7 @@ from localllm.models.import_file import Candidate
 from localllm.models.names import ModelName
 from localllm.models.reference import NameReference, parse
 from tests.models.gguf.headers import ARCHITECTURE, U16, count, gguf, model, pair, tensor, words
+from tests.models.pte.programs import program
 from tests.models.test_on_disk import PTE
 from tests.models.test_reference import HOSTILE
 
@@ -170,11 +171,29 @@ def test_hostile_paths_are_refused_in_one_line(tmp_path: Path, hostile: str) -> 
 
 def test_an_exported_model_comes_with_its_tokenizer(tmp_path: Path) -> None:
     path = write(tmp_path / "Model-Q8_0.pte", PTE)
-    for name in ("tokenizer.json", "config.json", "notes.txt", "other.pte"):
+    for name in ("tokenizer.json", "config.json", "chat_template.jinja", "notes.txt", "other.pte"):
         write(tmp_path / name, b"{}")
     found = candidate_of(path, None)
     assert (found.name, found.format, found.quant, found.license) == ("model:q8_0", "pte", "Q8_0", "unknown")
-    assert names_of(found) == ["Model-Q8_0.pte", "tokenizer.json", "config.json"]
+    assert names_of(found) == ["Model-Q8_0.pte", "tokenizer.json", "config.json", "chat_template.jinja"]
+
+
+def test_the_folder_of_an_exported_model_is_enough(tmp_path: Path) -> None:
+    folder = tmp_path / "exported"
+    path = write(folder / "model.PTE", PTE)
+    write(folder / "tokenizer.json", b"{}")
+    write(folder / "config.json", b"{}")
+    assert candidate_of(folder, None) == candidate_of(path, None)
+    assert candidate_of(folder, None).filenames == ("model.PTE", "tokenizer.json", "config.json")
+    write(folder / "other.pte", PTE)
+    assert "which one of" in refused(folder)
+    assert "There is model.PTE, other.pte; name the file itself" in refused(folder)
+
+
+@pytest.mark.parametrize("data", [PTE[:-1], program(forward=None)])
+def test_an_exported_model_that_cannot_run_is_refused(tmp_path: Path, data: bytes) -> None:
+    write(tmp_path / "tokenizer.json", b"{}")
+    assert "model.pte" in refused(write(tmp_path / "model.pte", data))
 
 
 def test_an_exported_model_without_a_tokenizer_is_refused(tmp_path: Path) -> None:

@@ -17,9 +17,10 @@ from localllm.models.on_disk import from_manifest, from_path, parts_of
 from localllm.models.storage.store import Store
 from tests.models.cards import stored_files, stored_model
 from tests.models.gguf.headers import ARCHITECTURE, U16, gguf, pair, tensor
+from tests.models.pte.programs import TOKENIZER, Layout, program
 from tests.models.test_reference import HOSTILE
 
-PTE = b"\x1c\0\0\0ET12 and more"
+PTE = program()
 
 
 def refused(path: Path | str) -> str:
@@ -83,14 +84,74 @@ def test_an_exported_model_needs_its_tokenizer(tmp_path: Path) -> None:
     path = tmp_path / "model.pte"
     path.write_bytes(PTE)
     assert "no tokenizer beside it; put its tokenizer.json or tokenizer.model there" in refused(path)
-    (tmp_path / "tokenizer.json").write_bytes(b"{}")
+    (tmp_path / "tokenizer.json").write_bytes(TOKENIZER)
     assert from_path(str(path)).engine == "executorch"
     path.write_bytes(b"ET12ET11")
     assert "model.pte is not an ExecuTorch file" in refused(path)
 
 
+def test_an_exported_model_knows_what_lies_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "model.pte"
+    path.write_bytes(PTE)
+    names = ["tokenizer.json", "tokenizer_config.json", "config.json", "chat_template.jinja", "generation_config.json"]
+    for name in (*names, "notes.txt", "other.pte"):
+        (tmp_path / name).write_bytes(b"{}")
+    found = from_path(str(path))
+    assert found.beside == {name: str(tmp_path / name) for name in names}
+    assert (found.path, found.sha256) == (str(path), "")
+
+
+@pytest.mark.parametrize(
+    ("data", "word"),
+    [
+        (PTE[:-1], "it ends early"),
+        (PTE[:50], "it ends early"),
+        (program(layout=Layout(segment=(10**9, 1))), "beyond its end"),
+        (program(forward=None), "is a program without a method 'forward'"),
+    ],
+)
+def test_an_exported_model_that_cannot_run_is_refused(tmp_path: Path, data: bytes, word: str) -> None:
+    path = tmp_path / "model.pte"
+    path.write_bytes(data)
+    (tmp_path / "tokenizer.json").write_bytes(TOKENIZER)
+    assert word in refused(path)
+
+
+def test_an_exported_model_of_the_store_goes_by_names_and_not_by_folder(store: Store) -> None:
+    """There, no file is called what it is."""
+    files = {"model.pte": PTE, "tokenizer.json": TOKENIZER, "README.md": b"# Card"}
+    manifest = stored_files(store, "tiny:pte", files, format="pte")
+    found = from_manifest(manifest, store)
+    assert (found.engine, Path(found.path).read_bytes()) == ("executorch", PTE)
+    assert found.sha256 == found.identity == manifest.files[0].sha256
+    assert {name: Path(path).read_bytes() for name, path in found.beside.items()} == {
+        "tokenizer.json": TOKENIZER,
+        "README.md": b"# Card",
+    }
+
+
+def test_of_a_split_model_no_single_digest_is_known(store: Store) -> None:
+    names = ("x-00001-of-00002.gguf", "x-00002-of-00002.gguf")
+    found = from_manifest(stored_files(store, "tiny:1m", {name: name.encode() for name in names}), store)
+    assert (found.sha256, found.beside) == ("", {})
+
+
+def test_an_exported_model_used_in_place_goes_by_its_paths(store: Store, tmp_path: Path) -> None:
+    for name, data in {"model.pte": PTE, "tokenizer.json": TOKENIZER}.items():
+        (tmp_path / name).write_bytes(data)
+    manifest = import_file.link(candidate_of(tmp_path, None), store, lambda _done, _all: None)
+    found = from_manifest(manifest, store)
+    assert found.path == str(tmp_path / "model.pte")
+    assert found.beside == {"tokenizer.json": str(tmp_path / "tokenizer.json")}
+    assert found.sha256 == manifest.files[0].sha256
+
+
 def test_a_folder_is_no_file_and_says_which_are_in_it(tmp_path: Path) -> None:
     assert refused(tmp_path).endswith("is a folder; name the .gguf file itself")
+    (tmp_path / "config.json").write_bytes(b"{}")
+    assert "is a checkpoint" in refused(tmp_path)
+    (tmp_path / "x.pte").write_bytes(PTE)
+    assert refused(tmp_path).endswith(f"is a folder; name the .pte file itself, such as {tmp_path / 'x.pte'}")
     (tmp_path / "b.gguf").write_bytes(b"GGUF")
     (tmp_path / "A.GGUF").write_bytes(b"GGUF")
     assert refused(tmp_path).endswith(f"such as {tmp_path / 'A.GGUF'}")
@@ -223,6 +284,7 @@ def test_a_stored_model(store: Store) -> None:
         created=1,
         size_bytes=manifest.size_bytes,
         defaults=manifest.defaults,
+        sha256=manifest.files[0].sha256,
         identity=manifest.files[0].sha256,
     )
 

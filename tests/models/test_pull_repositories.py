@@ -10,11 +10,13 @@ from localllm.models.again import as_it_is_now, as_it_was
 from localllm.models.manifest import Manifest
 from localllm.models.progress import Progress
 from localllm.models.pull import HERE, PullOptions, pull
+from localllm.models.resolve import find
 from localllm.models.storage.store import Store
 from localllm.models.verify import verify
 from tests.models.cards import stored_files, stored_model
 from tests.models.hub import Hub
 from tests.models.leftovers import assert_nothing_published
+from tests.models.pte.programs import program
 from tests.models.pulls import bring
 from tests.models.repositories import (
     EXPORTED,
@@ -132,7 +134,24 @@ def test_an_exported_program_comes_with_the_tokenizer_of_its_folder(hub: Hub, st
     hub.commit(NAME, EXPORTED)
     manifest = bring_from(store, NAME)
     assert (manifest.name, manifest.format) == (f"{NAME}:tiny", "pte")
-    assert set(contents(store, manifest)) == {"tiny.pte", "tokenizer.json"}
+    assert set(contents(store, manifest)) == {"tiny.pte", "tokenizer.json", "chat_template.jinja"}
+
+
+def test_an_exported_program_is_found_by_its_format(hub: Hub, store: Store) -> None:
+    """Also beside GGUF files, and again by the same words."""
+    hub.commit(NAME, EXPORTED | split_model())
+    manifest = bring_from(store, f"{NAME}:PTE")
+    assert (manifest.name, manifest.format, manifest.files[0].filename) == (f"{NAME}:pte", "pte", "tiny.pte")
+    assert find(f"{NAME}:pte", store, NO_CARDS) == manifest
+
+
+@pytest.mark.parametrize("data", [b"\0\0\0\0ET12" + bytes(5000), program()[:-1], program(forward=None), b"<html>"])
+def test_an_exported_program_that_is_none_is_not_kept(hub: Hub, store: Store, data: bytes) -> None:
+    hub.commit(NAME, EXPORTED | {"mobile/tiny.pte": data})
+    with pytest.raises(LoadFailed):
+        bring_from(store, NAME)
+    assert_nothing_published(store)
+    assert not list(store.root.glob("parts/*.part"))
 
 
 @pytest.mark.parametrize("format_", ["gguf", "safetensors"])

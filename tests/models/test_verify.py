@@ -16,6 +16,7 @@ from localllm.models.storage.blobs import hash_file
 from localllm.models.storage.store import Store
 from localllm.models.verify import Fault, ModelCheck, require_right, verify
 from tests.models.cards import stored_files, stored_model
+from tests.models.pte.programs import TOKENIZER, program
 
 
 def check(manifest: Manifest, store: Store) -> ModelCheck:
@@ -43,6 +44,12 @@ def test_what_is_right_is_right(store: Store, data: bytes) -> None:
     assert (result.name, result.version, result.broken) == ("tiny:1m", manifest.version, ())
     assert [file.path for file in result.files] == [str(store.path(manifest.files[0]))]
     require_right(result)
+
+
+@pytest.mark.parametrize(("data", "fault"), [(program(), None), (program()[:-1], "bad header"), (b"x", "bad header")])
+def test_the_program_of_an_exported_model_is_looked_at(store: Store, data: bytes, fault: Fault | None) -> None:
+    files = {"model.pte": data, "tokenizer.json": TOKENIZER}
+    assert faults(stored_files(store, "tiny:pte", files, format="pte"), store) == [fault, None]
 
 
 def flip(position: int) -> Callable[[bytearray], bytearray]:

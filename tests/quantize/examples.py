@@ -13,7 +13,7 @@ from localllm.quantize.evaluation import (
     Rates,
 )
 from localllm.quantize.provenance.card import Made, Outcome
-from localllm.quantize.provenance.recipe import Calibration, FileFacts, Recipe, Source, Tools
+from localllm.quantize.provenance.recipe import Calibration, FileFacts, Program, Recipe, Source, Tools
 from localllm.quantize.steps import TypeOverride
 
 SHA = "0123456789abcdef" * 4
@@ -115,6 +115,29 @@ MADE = Made(
         fallbacks=180,
     ),
     evaluation=EVALUATION,
+)
+
+
+PROGRAM = msgspec.structs.replace(
+    MADE,
+    recipe=Recipe(
+        type="8da4w",
+        format="pte",
+        program=Program(delegate="xnnpack", context_tokens=2048),
+        converted_type="auto",
+        name="Tiny",
+        metadata={"general.license": "apache-2.0"},
+    ),
+    tools=msgspec.structs.replace(MADE.tools, executorch="1.5.1", torch="2.13.0+cpu", torchao="0.18.0"),
+    outcome=Outcome(
+        files={
+            "Tiny-pte.pte": FileFacts(sha256=SHA, size_bytes=118_000_000),
+            "tokenizer.json": FileFacts(sha256=SHA[::-1], size_bytes=2_100_000),
+        },
+        parameters=134_515_008,
+        bits_per_weight=7.02,
+        tensor_types={"int4": 210, "fp32": 61, "int8": 2},
+    ),
 )
 
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from localllm.errors import EngineUnavailable, InvalidRequest
-from localllm.quantize.order import AUTO, Options, Order, require_format
+from localllm.errors import InvalidRequest
+from localllm.quantize.order import AUTO, Options, Order
+from localllm.quantize.programs import ProgramWish
 from localllm.quantize.steps import TypeOverride
 from tests.quantize.matrices import write_matrix
 
@@ -153,7 +154,41 @@ def test_what_is_quantized_already(options: dict[str, object], quant: str, *, is
     assert caught.value.param == "allow_requantize"
 
 
-def test_only_one_format_is_made() -> None:
-    require_format("gguf")
-    with pytest.raises(EngineUnavailable, match="leave out --to executorch"):
-        require_format("executorch")
+def test_what_is_meant_of_a_program() -> None:
+    found = order(format="executorch")
+    assert (found.type, found.label, found.text, found.wish.calibration) == ("8da4w", "pte", None, None)
+    assert found.program == ProgramWish(context_tokens=None, delegate="xnnpack")
+    found = order(format="executorch", type="FP32", context=512, evaluate=True, evaluation_chunks=2, calibrate="none")
+    assert (found.type, found.label, found.evaluation_chunks) == ("fp32", "pte-fp32", 2)
+    assert found.program == ProgramWish(context_tokens=512)
+    assert found.text is not None
+    assert found.takes_long
+    assert order(format="gguf").label == "Q4_K_M"
+
+
+@pytest.mark.parametrize(
+    ("options", "param", "words"),
+    [
+        ({"type": "auto"}, "type", "auto measures types of GGUF files"),
+        ({"type": "Q4_K_M"}, "type", "there are 8da4w, 8da8w, fp32"),
+        ({"delegate": "cuda"}, "delegate", "xnnpack"),
+        ({"calibrate": "default"}, "calibrate", "--calibrate is for GGUF files"),
+        ({"output_type": "q8_0"}, "output_type", "--keep-output is for GGUF files"),
+        ({"overrides": ("a=Q8_0",)}, "overrides", "--override is for GGUF files"),
+        ({"is_pure": True}, "is_pure", "--pure is for GGUF files"),
+        ({"prune_layers": "1"}, "prune_layers", "--prune-layers is for GGUF files"),
+        ({"calibration_chunks": 4}, "calibration_chunks", "--calibration-chunks is for GGUF files"),
+        ({"text": "notes.txt"}, "evaluate", "add --evaluate"),
+        ({"evaluate": True, "is_dry": True}, "evaluate", "leave out --evaluate"),
+    ],
+)
+def test_what_a_program_does_not_have_is_refused(options: dict[str, object], param: str, words: str) -> None:
+    with pytest.raises(InvalidRequest, match=words) as caught:
+        order(format="executorch", **options)
+    assert caught.value.param == param
+
+
+@pytest.mark.parametrize("options", [{"context": 512}, {"delegate": "xnnpack"}])
+def test_what_only_programs_have_is_refused_for_a_gguf(options: dict[str, object]) -> None:
+    with pytest.raises(InvalidRequest, match=r"is for programs of ExecuTorch; add --to executorch"):
+        order(**options)

@@ -71,8 +71,8 @@ def test_what_is_missing_is_told_before_it_is_fetched(library: Library, hub: Hub
     assert isinstance(found, HubReference)
     wanted = library.choose(found)
     assert library.missing_bytes(wanted) == wanted.size_bytes
-    assert len(library.header(wanted).tensors) == 8
-    assert library.outlook([library.header(wanted)], wanted.size_bytes).forecast.fits
+    outlook = library.outlook_there(wanted)
+    assert (outlook.engine, outlook.forecast.fits) == ("llama_cpp", True)
     assert not list(library.store.root.glob("parts/*.part"))
     manifest = library.pull(wanted, SILENT, pytest.fail)
     assert library.missing_bytes(wanted) == 0
@@ -91,7 +91,7 @@ def test_offline_nothing_opens_a_socket(library: Library, hub: Hub) -> None:
     for ask in (
         lambda: offline.choose(found),
         lambda: offline.newer(manifest),
-        lambda: offline.header(wanted),
+        lambda: offline.outlook_there(wanted),
         lambda: offline.pull(wanted, SILENT, pytest.fail),
         lambda: offline.read_repository(NAME, None),
         lambda: offline.repair(

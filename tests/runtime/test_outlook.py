@@ -18,6 +18,7 @@ from localllm.runtime.outlook import header_on_hub, headers_of, outlook_of, shap
 from tests.models.cards import INDEX
 from tests.models.gguf.headers import ARCHITECTURE, WEIGHT, gguf, strings
 from tests.models.hub import Hub
+from tests.models.pte.programs import program
 from tests.models.pulls import wanted_of
 from tests.models.repositories import NAME, bring_from, checkpoint, split_model, wanted_at
 
@@ -167,7 +168,7 @@ def test_context_and_answers_at_once_are_as_asked(tiny_model: Path, context: int
 
 def test_only_gguf_models_can_be_looked_at(tmp_path: Path) -> None:
     path = tmp_path / "x.pte"
-    path.write_bytes(b"\0\0\0\0ET12")
+    path.write_bytes(program())
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(LoadFailed, match="is no GGUF model"):
         headers_of(from_path(str(path)))

@@ -1,5 +1,6 @@
 """Frames survive any cutting, and messages come back as they went."""
 
+import os
 import random
 
 import msgspec
@@ -22,7 +23,7 @@ from localllm.types import (
     TextRequest,
     TokenLogprob,
 )
-from localllm.worker.frames import LENGTH, MAX_FRAME_BYTES, FrameBuffer, frame
+from localllm.worker.frames import LENGTH, MAX_FRAME_BYTES, FrameBuffer, frame, messages
 from localllm.worker.messages import (
     Cancel,
     Deltas,
@@ -73,15 +74,37 @@ REPORTS = [
 
 def test_messages_come_back_in_any_pieces() -> None:
     source = random.Random(0)
-    for messages, kind in ((ORDERS, ToWorker), (REPORTS, FromWorker)):
-        data = b"".join(map(frame, messages))
+    for sent, kind in ((ORDERS, ToWorker), (REPORTS, FromWorker)):
+        data = b"".join(map(frame, sent))
         for _ in range(50):
             buffer, found, at = FrameBuffer(), [], 0
             while at < len(data):
                 size = source.randrange(1, 40)
                 found += [msgspec.msgpack.decode(body, type=kind) for body in buffer.feed(data[at : at + size])]
                 at += size
-            assert found == messages
+            assert found == sent
+
+
+def test_messages_come_over_a_pipe_until_it_ends() -> None:
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "wb") as file:
+        file.write(b"".join(map(frame, ORDERS)))
+    with os.fdopen(reader, "rb"):
+        assert list(messages(reader, msgspec.msgpack.Decoder(ToWorker))) == ORDERS
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"), [(LENGTH.pack(MAX_FRAME_BYTES + 1), ValueError), (LENGTH.pack(1) + b"x", msgspec.MsgspecError)]
+)
+def test_garbage_that_comes_over_a_pipe_is_an_error(data: bytes, kind: type[Exception]) -> None:
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "wb") as file:
+        file.write(frame(ORDERS[0]) + data)
+    with os.fdopen(reader, "rb"):
+        found = messages(reader, msgspec.msgpack.Decoder(ToWorker))
+        assert next(found) == ORDERS[0]
+        with pytest.raises(kind):
+            next(found)
 
 
 def test_an_impossible_length_is_an_error() -> None:

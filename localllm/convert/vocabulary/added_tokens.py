@@ -1,7 +1,5 @@
 """Tokens that are cut out of the text before all else, from all the files that may list them."""
 
-import re
-
 from msgspec import Struct
 
 from localllm.convert.json_object import AGAIN
@@ -11,12 +9,8 @@ from localllm.convert.vocabulary.tokenizer_json import NAME as JSON_NAME
 from localllm.convert.vocabulary.tokenizer_json import AddedToken, TokenId, TokenizerJson
 from localllm.convert.vocabulary.tokens import CONTROL, USER_DEFINED
 from localllm.errors import LoadFailed
+from localllm.models.control_tokens import looks_special
 from localllm.models.gguf.metadata import quoted
-
-# What llama.cpp's converter takes for control tokens though the checkpoint does not (conversion/base.py,
-# does_token_look_special): command-r, deepseek and gemma list some as plain.
-_SPECIAL_TEXTS = frozenset({"<pad>", "<mask>", "<2mass>", "[@BOS@]"})
-_SPECIAL_FORMS = re.compile(r"<\|.*\|>|<｜.*｜>|<unused.*>", re.DOTALL)
 
 
 class _Seen(Struct, frozen=True):
@@ -58,6 +52,4 @@ def read_added_tokens(
 
 def added_type(token: AddedToken) -> int:
     """CONTROL for what a chat is made of and no text should contain, else USER_DEFINED."""
-    text = token.content
-    looks_special = text in _SPECIAL_TEXTS or _SPECIAL_FORMS.fullmatch(text) is not None
-    return CONTROL if token.special or looks_special else USER_DEFINED
+    return CONTROL if token.special or looks_special(token.content) else USER_DEFINED

@@ -54,7 +54,8 @@ class FunctionMissing(Exception):  # noqa: N818 - told to the user as EngineUnav
 Functions = Mapping[str, Handle]
 
 _POINTER, _INT, _SIZE, _TEXT, _NE = ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_int64
-_SIGNATURES: dict[str, tuple[type | None, list[type]]] = {
+Signatures = Mapping[str, tuple[type | None, list[type]]]  # what each function returns and takes
+_SIGNATURES: Signatures = {
     "ggml_init": (_POINTER, [InitParams]),
     "ggml_free": (None, [_POINTER]),
     "ggml_new_tensor_4d": (_POINTER, [_POINTER, _INT, _NE, _NE, _NE, _NE]),
@@ -79,9 +80,9 @@ _SIGNATURES: dict[str, tuple[type | None, list[type]]] = {
 }
 
 
-def bind_functions() -> Functions:
+def bind_functions(signatures: Signatures = _SIGNATURES) -> Functions:
     """The functions by name. Raises FunctionMissing, which names the first that is not there."""
-    return {name: _bound(name, result, arguments) for name, (result, arguments) in _SIGNATURES.items()}
+    return {name: _bound(name, result, arguments) for name, (result, arguments) in signatures.items()}
 
 
 def _bound(name: str, result: type | None, arguments: list[type]) -> Handle:

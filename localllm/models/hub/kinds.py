@@ -11,6 +11,8 @@ from localllm.errors import IntegrityError
 from localllm.models.digest import is_plain
 
 WEIGHTS = ".safetensors"
+SINGLE_WEIGHTS = "model.safetensors"  # these two as transformers looks for them, in this order
+SHARD_INDEX = "model.safetensors.index.json"
 MOST_INDEX_BYTES = 32 * 2**20
 _KINDS = {".gguf", WEIGHTS, ".json", ".model", ".txt", ".jinja", ".md", ".pte", ".sig"}
 _LICENSE = re.compile(r"licen[cs]e(?:[-_][a-z0-9_-]+)?", re.IGNORECASE)

@@ -19,6 +19,7 @@ from localllm.quantize.steps import (
     Calibrate,
     Compare,
     Convert,
+    ExportProgram,
     Fault,
     MeasureSpeed,
     Progress,
@@ -27,10 +28,9 @@ from localllm.quantize.steps import (
     ScoreBase,
     Step,
 )
-from localllm.worker.frames import FrameBuffer, Outlet
+from localllm.worker.frames import Outlet, messages
 from localllm.worker.messages import ErrorReport
 
-READ_BYTES = 1 << 16
 REPORT_SECONDS = 0.05  # between two reports: a screen shows no more
 
 
@@ -65,6 +65,10 @@ def perform(step: Step, report: Callable[[Progress], None]) -> Result:  # noqa: 
             from localllm.quantize.quantizing import quantize
 
             return quantize(step, report)
+        case ExportProgram():
+            from localllm.quantize.exporting import export_program
+
+            return export_program(step, report)
         case Calibrate():
             from localllm.quantize.calibration.calibrating import calibrate
 
@@ -84,10 +88,8 @@ def perform(step: Step, report: Callable[[Progress], None]) -> Result:  # noqa: 
 
 
 def _read(steps: "queue.SimpleQueue[Step]") -> None:
-    buffer, decoder = FrameBuffer(), msgspec.msgpack.Decoder(Step)
-    while data := os.read(0, READ_BYTES):
-        for body in buffer.feed(data):
-            steps.put(decoder.decode(body))
+    for step in messages(0, msgspec.msgpack.Decoder(Step)):
+        steps.put(step)
     os._exit(0)
 
 

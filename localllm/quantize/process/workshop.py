@@ -13,9 +13,8 @@ import msgspec
 from localllm.config import worker_environment
 from localllm.errors import EngineError
 from localllm.quantize.steps import Fault, Progress, Result, Step
-from localllm.worker.frames import FrameBuffer, frame
+from localllm.worker.frames import frame, messages
 
-READ_BYTES = 1 << 16
 _LAST_WORDS_BYTES = 4096
 _KILLED = 9  # SIGKILL: what the system does to a process for which there is no memory
 
@@ -71,13 +70,10 @@ def _talk(child: "subprocess.Popen[bytes]", step: Step, on_progress: OnProgress)
 
 
 def _messages(stdout: IO[bytes]) -> Iterator[Progress | Fault | Result]:
-    buffer, decoder = FrameBuffer(), msgspec.msgpack.Decoder(Progress | Fault | Result)
-    while data := os.read(stdout.fileno(), READ_BYTES):
-        try:
-            for body in buffer.feed(data):
-                yield decoder.decode(body)
-        except (ValueError, msgspec.MsgspecError) as error:
-            raise EngineError(f"a step's process sent garbage: {error}") from error
+    try:
+        yield from messages(stdout.fileno(), msgspec.msgpack.Decoder(Progress | Fault | Result))
+    except (ValueError, msgspec.MsgspecError) as error:
+        raise EngineError(f"a step's process sent garbage: {error}") from error
 
 
 def _last_words(stderr: IO[bytes]) -> str:

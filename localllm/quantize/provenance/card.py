@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from localllm.config import silence_hub_telemetry
+from localllm.engines.executorch.exporter.schemes import SCHEMES
 from localllm.errors import InvalidRequest, ModelError
 from localllm.models.front_matter import MOST_CHARACTERS, front_matter
 from localllm.models.hub.naming import is_repository
@@ -132,12 +133,18 @@ def _front_of(made: Made) -> str:
         license_name=license_name,
         base_model=base_model,
         pipeline_tag="text-generation",
-        tags=["gguf", "quantized", "localllm", *(["imatrix"] if _is_calibrated(made.recipe) else [])],
+        tags=_tags(made.recipe),
     )
     if base_model:
         data["base_model_relation"] = "quantized"
     data[KEY] = {"version": VERSION, **msgspec.json.decode(msgspec.json.encode(made))}  # lists for tuples
     return data.to_yaml(line_break="\n")
+
+
+def _tags(recipe: Recipe) -> list[str]:
+    """Names of libraries and formats are the hub's (hub docs, "Libraries")."""
+    kind = "executorch" if recipe.program is not None else "gguf"
+    return [kind, "quantized", "localllm", *(["imatrix"] if _is_calibrated(recipe) else [])]
 
 
 def _made_of(data: object) -> Made:
@@ -244,19 +251,40 @@ def _making(made: Made) -> list[str]:
         steps.append(
             f"Calibrated: with an importance matrix that was there before (SHA-256 {recipe.importance_sha256})."
         )
-    choices = _choices(recipe)
-    steps.append(f"Quantized to {recipe.type}{f': {choices}' if choices else ''}.")
+    steps.append(_rounding(recipe))
     features = f" with {_escaped(', '.join(tools.features))}" if tools.features else ""
     return [
         "## How it was made",
         "\n".join(f"{number}. {step}" for number, step in enumerate(steps, 1)),
-        f"Made with localllm {_escaped(tools.localllm)}, llama-cpp-python {_escaped(tools.llama_cpp_python)} "
-        f"(llama.cpp {_escaped(tools.llama_cpp)}), gguf {_escaped(tools.gguf)}, numpy {_escaped(tools.numpy)}, Python "
-        f"{_escaped(tools.python)} on {_escaped(tools.machine)}{features}. To make it again:",
+        f"Made with {_tool_words(tools)}{features}. To make it again:",
         "```sh\nlocalllm quantize --from-card README.md\n```",
         "The front matter of this file has every choice and the digest of every file. Other versions and other "
         "processors may round some weights differently; whether the result is the same to the byte, its digest tells.",
     ]
+
+
+def _rounding(recipe: Recipe) -> str:
+    """The step that makes the result, in words."""
+    if recipe.program is None:
+        choices = _choices(recipe)
+        return f"Quantized to {recipe.type}{f': {choices}' if choices else ''}."
+    scheme = SCHEMES[recipe.type]
+    source = " The source was quantized before." if recipe.allow_requantize else ""
+    return (
+        f"Exported to a program of ExecuTorch for {recipe.program.delegate}, {scheme.name}: {scheme.words}; with a "
+        f"context of {recipe.program.context_tokens} tokens.{source}"
+    )
+
+
+def _tool_words(tools: Tools) -> str:
+    """The versions that it was made with; of a program, what exports first."""
+    said = {name: _escaped(version) for name, version in msgspec.structs.asdict(tools).items() if name != "features"}
+    exporters = "ExecuTorch {executorch}, PyTorch {torch}, torchao {torchao}, " if tools.executorch else ""
+    words = (
+        f"localllm {{localllm}}, {exporters}llama-cpp-python {{llama_cpp_python}} (llama.cpp {{llama_cpp}}), "
+        "gguf {gguf}, numpy {numpy}, Python {python} on {machine}"
+    )
+    return words.format(**said)
 
 
 def _choices(recipe: Recipe) -> str:

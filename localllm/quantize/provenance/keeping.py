@@ -13,7 +13,15 @@ from localllm.quantize.making import MadeFile, Making
 from localllm.quantize.process.workbench import Workbench
 from localllm.quantize.provenance.card import Made, card_of, outcome_of
 from localllm.quantize.provenance.publish import MadeModel, publish
-from localllm.quantize.provenance.recipe import FileFacts, Source, Tools, features_of, tools_here
+from localllm.quantize.provenance.recipe import (
+    FileFacts,
+    MadeFormat,
+    Source,
+    Tools,
+    features_of,
+    tools_here,
+    with_exporter,
+)
 
 CARD = "README.md"
 
@@ -22,7 +30,7 @@ def keep(made: MadeFile, making: Making, evaluation: Evaluation | None, name: Mo
     """Publish it under `name`. Raises NoRoom, ModelError."""
     material, bench = making.material, making.bench
     stem = name.replace("/", "-").replace(":", "-")
-    files = {f"{stem}.gguf": made.path}
+    files = {f"{stem}.{made.recipe.format}": made.path, **made.beside}
     if making.importance is not None:
         files[f"{stem}.imatrix"] = _copied(making.importance, bench.path("kept.imatrix"))
     digests = {filename: _facts(path) for filename, path in files.items()}
@@ -30,7 +38,7 @@ def keep(made: MadeFile, making: Making, evaluation: Evaluation | None, name: Mo
         Made(
             recipe=made.recipe,
             source=making_source(making),
-            tools=native_tools(bench),
+            tools=native_tools(bench, made.recipe.format),
             outcome=outcome_of(made.quantized, digests),
             evaluation=evaluation,
         )
@@ -38,6 +46,7 @@ def keep(made: MadeFile, making: Making, evaluation: Evaluation | None, name: Mo
     return publish(
         MadeModel(
             name=name,
+            format=made.recipe.format,
             quant=made.type,
             license=material.license,
             of=material.reference,
@@ -68,9 +77,10 @@ def making_source(making: Making) -> Source:
     )
 
 
-def native_tools(bench: Workbench) -> Tools:
-    """What it was made with. Raises EngineError."""
-    return tools_here(llama_cpp=bench.build.commit, features=features_of(bench.build.system_info))
+def native_tools(bench: Workbench, format_: MadeFormat) -> Tools:
+    """What a result of this format is made with. Raises EngineError."""
+    tools = tools_here(llama_cpp=bench.build.commit, features=features_of(bench.build.system_info))
+    return with_exporter(tools) if format_ == "pte" else tools
 
 
 def _facts(path: Path) -> FileFacts:

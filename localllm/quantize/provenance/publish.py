@@ -8,7 +8,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from localllm.models.files import disk_errors
-from localllm.models.manifest import MadeSource, Manifest, StoredFile, version_of
+from localllm.models.manifest import Format, MadeSource, Manifest, StoredFile, version_of
 from localllm.models.names import ModelName
 from localllm.models.storage.blobs import OnBytes, hash_file
 from localllm.models.storage.store import Store
@@ -19,6 +19,7 @@ class MadeModel(Struct, frozen=True, kw_only=True):
     """What was made, and what it is called from now on."""
 
     name: ModelName
+    format: Format
     quant: str
     license: str
     of: str  # reference of the model that it was made from
@@ -53,7 +54,7 @@ def publish(made: MadeModel, store: Store, on_bytes: OnBytes) -> Manifest:
                     name=str(made.name),
                     version=version_of(files),
                     created=int(time.time()),
-                    format="gguf",
+                    format=made.format,
                     quant=made.quant,
                     license=made.license,
                     source=f"made here from {made.of}",

@@ -10,6 +10,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 from localllm import __version__
+from localllm.engines.executorch.exporter.delegates.registry import DELEGATE_NAMES
+from localllm.engines.executorch.exporter.schemes import SCHEMES
 from localllm.errors import InvalidRequest
 from localllm.models.digest import HEX_PATTERN
 from localllm.models.gguf.quant import FILE_TYPES
@@ -17,6 +19,7 @@ from localllm.models.gguf.tensor_types import TENSOR_TYPES
 from localllm.quantize.steps import TypeOverride
 
 _TYPES = frozenset(FILE_TYPES.values())
+_SCHEMES = frozenset(SCHEMES)
 _TENSOR_TYPES = frozenset(kind.name for kind in TENSOR_TYPES.values())
 _CONVERTED_TYPES = frozenset({"", "auto", "F32", "F16", "BF16"})
 _MOST_OVERRIDES = 1000
@@ -25,6 +28,7 @@ _DRIVE = re.compile(r"[A-Za-z]:")
 _BETWEEN_FOLDERS = re.compile(r"[/\\]")
 _FEATURE = re.compile(r"(\w+) = (\d+)")
 
+MadeFormat = Literal["gguf", "pte"]
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Positive = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 Sha256 = Annotated[str, Meta(pattern=HEX_PATTERN)]
@@ -32,7 +36,7 @@ MaybeSha256 = Annotated[str, Meta(pattern=rf"\A\Z|{HEX_PATTERN}")]
 
 
 class Calibration(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How the importance matrix came about. Sums depend on the number of threads, in their last bits."""
+    """How the importance matrix came about. Sums may depend on the number of threads, in their last bits."""
 
     text: str  # "default", or the file's name
     text_sha256: Sha256
@@ -42,10 +46,19 @@ class Calibration(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     importance_sha256: Sha256  # of the matrix as a GGUF file
 
 
+class Program(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What was chosen of a program of ExecuTorch, beside the type of its weights."""
+
+    delegate: str
+    context_tokens: Positive
+
+
 class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that was chosen and determines the bytes of the result."""
 
-    type: str  # a name of FILE_TYPES, such as Q4_K_M
+    type: str  # a name of FILE_TYPES, such as Q4_K_M; of a program, one of the exporter's schemes, such as 8da4w
+    format: MadeFormat = "gguf"
+    program: Program | None = None  # of the format pte
     converted_type: str = ""  # of the GGUF between, where the source is a checkpoint: auto, F32, F16, BF16
     overrides: tuple[TypeOverride, ...] = ()
     output_type: str = ""  # of output.weight; empty: as the type says
@@ -89,11 +102,16 @@ class Tools(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     python: str
     machine: str  # the architecture, such as x86_64
     features: tuple[str, ...] = ()  # of the processor that llama.cpp uses, such as AVX2
+    executorch: str = ""  # with the next two, of a program
+    torch: str = ""
+    torchao: str = ""
 
 
 _LABELS = {
     "llama_cpp_python": "llama-cpp-python",
     "llama_cpp": "llama.cpp",
+    "executorch": "ExecuTorch",
+    "torch": "PyTorch",
     "python": "Python",
     "machine": "processor architecture",
 }
@@ -101,7 +119,10 @@ _LABELS = {
 
 def check_recipe(recipe: Recipe) -> None:
     """Raises InvalidRequest, naming the field, for a type that is not known or overrides without sense or end."""
-    _check_type("type", recipe.type, _TYPES)
+    is_program = recipe.format == "pte"
+    _check_type("type", recipe.type, _SCHEMES if is_program else _TYPES)
+    if (recipe.program is not None) != is_program or (recipe.program and recipe.program.delegate not in DELEGATE_NAMES):
+        raise InvalidRequest("what it says of a program does not fit its format, or is not known here", param="program")
     _check_type("converted_type", recipe.converted_type, _CONVERTED_TYPES)
     for field, kind in (("output_type", recipe.output_type), ("embedding_type", recipe.embedding_type)):
         _check_type(field, kind, _TENSOR_TYPES | {""})
@@ -139,6 +160,12 @@ def tools_here(*, llama_cpp: str, features: Iterable[str]) -> Tools:
         machine=platform.machine(),
         features=tuple(sorted(features)),
     )
+
+
+def with_exporter(tools: Tools) -> Tools:
+    """With the versions of what programs are made with."""
+    versions = {package: _version(package) for package in ("executorch", "torch", "torchao")}
+    return msgspec.structs.replace(tools, **versions)
 
 
 def features_of(system_info: str) -> tuple[str, ...]:

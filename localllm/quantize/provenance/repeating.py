@@ -10,6 +10,7 @@ from localllm.models.storage.blobs import hash_file
 from localllm.quantize.calibration.texts import Text, both_texts, calibration_text
 from localllm.quantize.making import MadeFile, Named, Wish
 from localllm.quantize.material import Material
+from localllm.quantize.programs import ProgramWish
 from localllm.quantize.provenance.card import Made
 from localllm.quantize.provenance.recipe import Calibration, Tools, differences
 
@@ -54,13 +55,26 @@ class Repeat(Struct, frozen=True, kw_only=True):
             named=Named(name=recipe.name, metadata=recipe.metadata) if recipe.converted_type else None,
         )
 
+    @property
+    def suffix(self) -> str:
+        """Of the file that holds the weights."""
+        return f".{self.made.recipe.format}"
+
+    @property
+    def program(self) -> ProgramWish | None:
+        """What the recipe wants of a program; None: it is of a GGUF file."""
+        wanted = self.made.recipe.program
+        if wanted is None:
+            return None
+        return ProgramWish(context_tokens=wanted.context_tokens, delegate=wanted.delegate)
+
     def differences(self, tools: Tools) -> list[str]:
         """What of the tools is not as it was then, in words."""
         return differences(self.made.tools, tools)
 
     def is_same(self, made: MadeFile) -> bool:
         """Whether the model is, to the byte, the one that the card tells of."""
-        wanted = {facts.sha256 for name, facts in self.made.outcome.files.items() if name.endswith(".gguf")}
+        wanted = {facts.sha256 for name, facts in self.made.outcome.files.items() if name.endswith(self.suffix)}
         return str(hash_file(made.path, lambda _: None)) in wanted
 
 

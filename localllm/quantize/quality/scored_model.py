@@ -27,6 +27,8 @@ def loaded(model: LocalModel, *, context_tokens: int, threads: int | None) -> Ge
         engine=model.engine,
         path=model.path,
         parts=model.parts,
+        beside=model.beside,
+        sha256=model.sha256,
         max_jobs=1,
         threads=threads,
         context_tokens=context_tokens,

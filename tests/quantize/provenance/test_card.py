@@ -27,7 +27,7 @@ from localllm.quantize.provenance.recipe import FileFacts
 from localllm.quantize.steps import Quantized, TensorPlan
 from tests.marks import mostly_slow
 from tests.models.child import Child, clean_environment
-from tests.quantize.examples import EVALUATION, MADE, SHA, renamed
+from tests.quantize.examples import EVALUATION, MADE, PROGRAM, SHA, renamed
 
 replace = msgspec.structs.replace
 
@@ -250,6 +250,16 @@ def test_the_body_says_what_was_made_and_how_good_it_is() -> None:
     ]
     links = [token.attrGet("href") for token in leaves(CARD) if token.type == "link_open"]
     assert links == ["https://huggingface.co/some-org/Tiny-1M"]
+
+
+def test_the_card_of_a_program_says_what_it_is() -> None:
+    text = card_of(PROGRAM)
+    assert read_made(text, "README.md") == PROGRAM
+    assert front_matter(text, "README.md")["tags"] == ["executorch", "quantized", "localllm"]
+    assert "Exported to a program of ExecuTorch for xnnpack, 8da4w: 4 bits in groups of 32" in text
+    assert "with a context of 2048 tokens" in text
+    assert "ExecuTorch 1.5.1, PyTorch 2.13.0" in text
+    assert "ExecuTorch" not in card_of(MADE)
 
 
 def test_what_was_not_measured_is_said() -> None:

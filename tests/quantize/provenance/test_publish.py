@@ -26,7 +26,13 @@ def made(folder: Path, contents: dict[str, bytes], name: str = "tiny:q8_0") -> M
     for filename, path in paths.items():
         path.write_bytes(contents[filename])
     return MadeModel(
-        name=ModelName(name), quant="Q8_0", license="mit", of="~/tiny", defaults=ModelDefaults(), files=paths
+        name=ModelName(name),
+        format="gguf",
+        quant="Q8_0",
+        license="mit",
+        of="~/tiny",
+        defaults=ModelDefaults(),
+        files=paths,
     )
 
 

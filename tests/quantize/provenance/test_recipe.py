@@ -8,6 +8,7 @@ import pytest
 
 from localllm.errors import InvalidRequest
 from localllm.quantize.provenance.recipe import (
+    Program,
     Recipe,
     Tools,
     check_names,
@@ -15,9 +16,10 @@ from localllm.quantize.provenance.recipe import (
     differences,
     features_of,
     tools_here,
+    with_exporter,
 )
 from localllm.quantize.steps import TypeOverride
-from tests.quantize.examples import MADE
+from tests.quantize.examples import MADE, PROGRAM
 
 Change = Callable[[Recipe], Recipe]
 
@@ -60,6 +62,36 @@ def test_what_is_wrong_with_a_recipe_is_named(changes: dict[str, object], field:
     assert caught.value.param == field
     assert len(caught.value.message) < 200
     assert caught.value.message.isprintable()
+
+
+def test_a_good_recipe_of_a_program_passes() -> None:
+    check_recipe(PROGRAM.recipe)
+    assert msgspec.json.decode(msgspec.json.encode(PROGRAM.recipe), type=Recipe) == PROGRAM.recipe
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"type": "Q4_K_M"}, "type"),
+        ({"format": "gguf"}, "type"),
+        ({"format": "gguf", "type": "Q4_K_M"}, "program"),
+        ({"program": None}, "program"),
+        ({"program": Program(delegate="cuda", context_tokens=1)}, "program"),
+    ],
+)
+def test_a_program_and_its_format_belong_together(changes: dict[str, object], field: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        check_recipe(msgspec.structs.replace(PROGRAM.recipe, **changes))
+    assert caught.value.param == field
+
+
+def test_what_programs_are_made_with_is_told_of_them_alone() -> None:
+    tools = tools_here(llama_cpp="0c1e57098", features=[])
+    assert (tools.executorch, tools.torch, tools.torchao) == ("", "", "")
+    exporting = with_exporter(tools)
+    assert exporting.executorch != ""
+    later = msgspec.structs.replace(exporting, executorch="1.6.0", torch="2.14.0")
+    assert [line.partition(":")[0] for line in differences(exporting, later)] == ["ExecuTorch", "PyTorch"]
 
 
 @pytest.mark.parametrize("name", ["model.gguf", "a b.gguf", "folder/model.safetensors", "größe.gguf", "..gguf", "a..b"])

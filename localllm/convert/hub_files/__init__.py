@@ -1,0 +1,1 @@
+"""From the vocabulary of a GGUF file to the tokenizer files of a repository on the hub."""

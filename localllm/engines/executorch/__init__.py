@@ -1,0 +1,1 @@
+"""ExecuTorch: programs (.pte) that it runs, and making them."""

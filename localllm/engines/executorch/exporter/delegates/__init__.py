@@ -1,0 +1,1 @@
+"""The back ends that a program can be lowered to, one file each."""

@@ -1,0 +1,51 @@
+"""XNNPACK: CPUs of every kind, with nothing to install."""
+
+from typing import TYPE_CHECKING
+
+from localllm.engines.executorch.exporter.rounding import round_embedding, round_linears
+from localllm.engines.executorch.exporter.schemes import Scheme
+
+if TYPE_CHECKING:
+    from executorch.extension.llm.export.builder import LLMEdgeManager
+    from torch import nn
+
+
+class Xnnpack:
+    """Matrix products and what stands between them by XNNPACK, attention by ExecuTorch's own kernel."""
+
+    name = "xnnpack"
+    words = "any CPU"
+    schemes: tuple[str, ...] = ("8da4w", "8da8w", "fp32")
+    is_dynamic = True
+    warning = ""
+
+    def missing(self) -> str:
+        """Nothing: it comes with ExecuTorch."""
+        return ""
+
+    def prepare(self, model: "nn.Module") -> "nn.Module":
+        """Take the attention and KV cache that are written for CPUs. The order matters: see `custom_kv_cache.py`."""
+        from executorch.examples.models.llama.source_transformation.custom_kv_cache import (
+            replace_kv_cache_with_custom_kv_cache,
+        )
+        from executorch.examples.models.llama.source_transformation.sdpa import replace_sdpa_with_custom_op
+
+        return replace_kv_cache_with_custom_kv_cache(replace_sdpa_with_custom_op(model))
+
+    def quantize(self, model: "nn.Module", scheme: Scheme) -> "nn.Module":
+        """Round the embedding and the matrices, in place."""
+        return round_linears(round_embedding(model, scheme), scheme)
+
+    def lower(self, manager: "LLMEdgeManager") -> "LLMEdgeManager":
+        """Hand over products with rounded weights first, each as a part of its own, then all that is left.
+
+        This way through LLMEdgeManager, which exports twice and removes transposes in between, makes a program that
+        answers twice as fast as `torch.export` and `to_edge_transform_and_lower` alone do from the same model.
+        """
+        from executorch.backends.xnnpack.partition.xnnpack_partitioner import (
+            XnnpackDynamicallyQuantizedPartitioner,
+            XnnpackPartitioner,
+        )
+
+        manager.to_edge_transform_and_lower([XnnpackDynamicallyQuantizedPartitioner(), XnnpackPartitioner()])
+        return manager.to_executorch(passes=[])

@@ -1,0 +1,1 @@
+"""What a program of ExecuTorch (.pte) says of itself, read without native code."""
