@@ -2,9 +2,9 @@
 
     .venv/bin/python scripts/bench_executorch.py MODEL [--against OTHER.pte …] [--rounds 7] [--json FILE]
 
-MODEL is a stored program or the path of a .pte. Ours is the whole way through the worker process: batcher, sampling,
-text. Every contender is a process of its own; they take turns, round after round, on the same random prompt. A ratio is
-that within a round, and the median of the rounds is told.
+MODEL is a stored program or the path of a .pte. Measured are our batcher beside the bare loop in one process; the whole
+way through a worker process; and other programs, each in a bare loop of its own. All take turns, round after round, on
+the same random prompt. A ratio is that to the bare loop within a round, and the median of the rounds is told.
 """
 
 import argparse
@@ -24,13 +24,14 @@ from msgspec import Struct
 from localllm.cli.compose import bring, make_service
 from localllm.config import load_settings
 from localllm.devices.cpu import processor_name, usable_cores
+from localllm.engines.plan import LoadPlan
 from localllm.errors import EngineError, LocalLLMError
 from localllm.models.local import LocalModel
 from localllm.runtime.local import LocalService
 from localllm.types import Finished, SamplingChoice, TextRequest
 
 LOOP = Path(__file__).with_name("bench_executorch_loop.py")
-OURS, BARE = "localllm", "bare loop"
+BARE, OURS, WORKER = "bare loop", "our batcher, in the same process", "localllm, through its worker"
 
 
 class Rates(Struct, frozen=True):
@@ -41,7 +42,7 @@ class Rates(Struct, frozen=True):
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """Medians, and the medians of our ratio to each of the others within a round."""
+    """Medians, and the medians of each one's ratio to the bare loop within a round."""
 
     processor: str
     threads: int
@@ -53,18 +54,17 @@ class Report(Struct, frozen=True, kw_only=True):
 
 
 class Loop:
-    """A bare loop in a process of its own."""
+    """A bare loop in a process of its own, and our batcher beside it if there is a plan for it."""
 
-    def __init__(self, path: str, threads: int, stack: ExitStack) -> None:
+    def __init__(self, path: str, threads: int, stack: ExitStack, plan: LoadPlan | None = None) -> None:
         command = [sys.executable, str(LOOP), path, str(threads)]
-        self._process = stack.enter_context(
-            subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-            )
-        )
+        if plan is not None:
+            command.append(msgspec.json.encode(plan).decode())
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        self._process = stack.enter_context(subprocess.Popen(command, text=True, **pipes))
 
-    def measure(self, prompt: Sequence[int], answer_tokens: int) -> Rates:
-        """One round."""
+    def measure(self, prompt: Sequence[int], answer_tokens: int) -> dict[str, Rates]:
+        """One round, by name of the contender."""
         stdin, stdout = self._process.stdin, self._process.stdout
         if stdin is None or stdout is None:
             raise EngineError("the loop has no pipes")
@@ -72,8 +72,10 @@ class Loop:
         line = stdout.readline()
         if not line:
             raise EngineError("the bare loop ended; run scripts/bench_executorch_loop.py by itself to see why")
-        seconds = json.loads(line)
-        return Rates(len(prompt) / seconds["prefill"], (answer_tokens - 1) / seconds["decode"])
+        return {
+            name: Rates(len(prompt) / seconds["prefill"], (answer_tokens - 1) / seconds["decode"])
+            for name, seconds in json.loads(line).items()
+        }
 
 
 async def ours(service: LocalService, prompt: Sequence[int], answer_tokens: int) -> Rates:
@@ -86,18 +88,22 @@ async def ours(service: LocalService, prompt: Sequence[int], answer_tokens: int)
     raise EngineError("an answer ended without saying so")
 
 
-async def rounds(model: LocalModel, against: Sequence[str], options: argparse.Namespace, threads: int) -> Report:
+async def rounds(model: LocalModel, options: argparse.Namespace, threads: int) -> Report:
     """All rounds; the first of each contender does not count."""
     service = make_service([model], load_settings(threads=threads), jobs=1)
+    plan = LoadPlan(engine=model.engine, path=model.path, beside=model.beside, max_jobs=1, threads=threads)
     source = random.Random(0)  # noqa: S311  prompts, not secrets
     found: list[dict[str, Rates]] = []
     with ExitStack() as stack:
-        loops = {name: Loop(path, threads, stack) for name, path in ((BARE, model.path), *((p, p) for p in against))}
+        both = Loop(model.path, threads, stack, plan)
+        others = {path: Loop(path, threads, stack) for path in options.against}
         try:
             for _ in range(options.rounds + 1):
                 prompt = [source.randrange(1000, 20000) for _ in range(options.prompt)]
-                here = {OURS: await ours(service, prompt, options.answer)}
-                here |= {name: loop.measure(prompt, options.answer) for name, loop in loops.items()}
+                beside = both.measure(prompt, options.answer)
+                here = {BARE: beside["bare"], OURS: beside["ours"]}
+                here[WORKER] = await ours(service, prompt, options.answer)
+                here |= {path: other.measure(prompt, options.answer)["bare"] for path, other in others.items()}
                 found.append(here)
         finally:
             await service.close()
@@ -109,7 +115,7 @@ def _report(found: Sequence[dict[str, Rates]], options: argparse.Namespace, thre
         return statistics.median([getattr(here[name], field) for here in found])
 
     def ratio(name: str, field: str) -> float:
-        return statistics.median([getattr(here[OURS], field) / getattr(here[name], field) for here in found])
+        return statistics.median([getattr(here[name], field) / getattr(here[BARE], field) for here in found])
 
     names = list(found[0])
     return Report(
@@ -125,11 +131,11 @@ def _report(found: Sequence[dict[str, Rates]], options: argparse.Namespace, thre
 
 def _print(report: Report) -> None:
     print(f"{report.processor}, {report.threads} threads, {report.prompt_tokens} + {report.answer_tokens} tokens,")
-    print(f"medians of {report.rounds} rounds, tokens a second (ours to it):")
+    print(f"medians of {report.rounds} rounds, tokens a second (to the bare loop):")
     for name, rates in report.rates.items():
         ratio = report.ratios.get(name)
         words = f"   {ratio.prefill:.2f}× reading, {ratio.decode:.2f}× writing" if ratio else ""
-        print(f"  {name:30} reading {rates.prefill:8.1f}  writing {rates.decode:7.1f}{words}")
+        print(f"  {name:34} reading {rates.prefill:8.1f}  writing {rates.decode:7.1f}{words}")
 
 
 def main() -> None:
@@ -146,7 +152,7 @@ def main() -> None:
     threads = options.threads or usable_cores()
     try:
         model = bring(options.model, load_settings())
-        report = asyncio.run(rounds(model, options.against, options, threads))
+        report = asyncio.run(rounds(model, options, threads))
     except LocalLLMError as error:
         raise SystemExit(f"bench: {error.message}") from error
     _print(report)

@@ -31,7 +31,7 @@ from localllm.quantize.process.workbench import Workbench, workbench
 from localllm.quantize.programs import ProgramMaking, ProgramWish, label_of, making_of
 from localllm.quantize.provenance.keeping import keep, native_tools
 from localllm.quantize.provenance.repeating import Repeat
-from localllm.quantize.steps import Progress, Quantized
+from localllm.quantize.steps import Exported, Progress, Quantized
 from localllm.runtime.library import Library
 from localllm.units import size_words
 
@@ -41,6 +41,7 @@ class MadeReport(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     model: Manifest
     quantized: Quantized
+    exported: Exported | None = None  # what exporting a program took
     evaluation: Evaluation | None = None
     is_same: bool | None = None  # as the card says it was, to the byte; None: it was not made from a card
     differences: tuple[str, ...] = ()  # between the tools then and now
@@ -140,7 +141,8 @@ class Session:
             made = making.make(order.type)
             evaluation = measuring.evaluate(made) if measuring is not None else None
             manifest = keep(made, making, evaluation, name, self._library.store)
-        self._tell(MadeReport(model=manifest, quantized=made.quantized, evaluation=evaluation))
+        report = MadeReport(model=manifest, quantized=made.quantized, exported=made.exported, evaluation=evaluation)
+        self._tell(report)
 
     def choose(self, reference: str, order: Order, *, keeps: bool) -> None:
         """Try the types that fit, say which to take, and keep that one if the user agrees."""
@@ -188,6 +190,7 @@ class Session:
         report = MadeReport(
             model=manifest,
             quantized=made.quantized,
+            exported=made.exported,
             evaluation=evaluation,
             is_same=is_same,
             differences=tuple(differences),
@@ -235,6 +238,8 @@ class Session:
             warn(warning)
         if report.evaluation is not None:
             print_evaluation(report.evaluation, Console(highlight=False))
+        if report.exported is not None:
+            say(effort_words(report.exported))
         say(made_words(report.model, report.quantized))
         if report.is_same is not None:
             say(same_words(report))
@@ -247,6 +252,16 @@ class Session:
             say(made_words(kept, tried.made[tried.advice.type].quantized))
         else:
             say(f"Nothing was kept. To make it, give the same command with --type {tried.advice.type}.")
+
+
+def effort_words(exported: Exported) -> str:
+    """What exporting took, in a sentence."""
+    minutes, seconds = divmod(round(sum(exported.seconds.values())), 60)
+    duration = f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+    return (
+        f"Exporting took {duration} and {size_words(exported.peak_memory_bytes)} of memory; "
+        f"{exported.delegated} of {exported.delegated + exported.undelegated} operations are the delegate's."
+    )
 
 
 def made_words(manifest: Manifest, plan: Quantized) -> str:

@@ -17,7 +17,7 @@ from localllm.quantize.calibration.texts import Text
 from localllm.quantize.material import UNKNOWN_LICENSE, Material
 from localllm.quantize.process.workbench import Workbench
 from localllm.quantize.provenance.recipe import Calibration, Recipe
-from localllm.quantize.steps import Calibrate, Calibrated, Quantize, Quantized, TensorPlan, TypeOverride
+from localllm.quantize.steps import Calibrate, Calibrated, Exported, Quantize, Quantized, TensorPlan, TypeOverride
 
 PLAIN_TYPES = ("F32", "F16", "BF16")
 CHUNK_TOKENS = 512
@@ -62,6 +62,7 @@ class MadeFile(Struct, frozen=True, kw_only=True):
     recipe: Recipe
     quantized: Quantized
     beside: Mapping[str, Path] = {}  # what belongs to a program, by name
+    exported: Exported | None = None  # what exporting a program took
 
 
 class Making:

@@ -80,6 +80,7 @@ class ProgramMaking(Making):
             path=order.target,
             recipe=self._recipe(type_),
             quantized=made.program,
+            exported=made,
             beside=beside or _beside(order.target.parent),
         )
 

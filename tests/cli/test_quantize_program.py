@@ -1,5 +1,6 @@
 """`localllm quantize --to executorch` through the shell: from a GGUF or a checkpoint to a program that answers."""
 
+import re
 from pathlib import Path
 
 import msgspec
@@ -35,6 +36,7 @@ def test_a_gguf_becomes_a_program_that_answers_is_measured_and_made_again(
     assert "of memory" in told.err.splitlines()[0]
     assert any(stage.startswith("Exporting: ") for stage in stages(told))
     assert "localllm run --model tiny:pte" in told.err
+    assert re.search(r"Exporting took (\d+ min )?\d+ s and \d+ MB of memory; \d+ of \d+ operations", told.err)
 
     manifest = manifest_of(store, "tiny:pte")
     assert (manifest.format, manifest.quant) == ("pte", "8da4w")
@@ -78,6 +80,8 @@ def test_a_checkpoint_keeps_its_own_tokenizer(shell: Shell, store: Store, tmp_pa
     assert told.json["quantized"]["size_bytes"] == file_of(store, "mine:pte", ".pte").stat().st_size
     assert msgspec.convert(told.json["model"], Manifest) == manifest_of(store, "mine:pte")
     assert file_of(store, "mine:pte", "tokenizer.json").read_bytes() == (folder / "tokenizer.json").read_bytes()
+    assert set(told.json["exported"]["seconds"]) == {"reading weights", "rounding", "tracing", "lowering", "writing"}
+    assert told.json["exported"]["delegated"] > told.json["exported"]["undelegated"] > 0
     assert {tensor["type"] for tensor in told.json["quantized"]["tensors"]} == {"fp32"}
 
 
