@@ -3,9 +3,9 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 
+from localllm.engines.executorch.native import INSTALL
 from localllm.errors import EngineError, EngineUnavailable, LocalLLMError, NoRoom
 
-INSTALL = 'pip install "localllm[executorch]"'
 _LIBRARIES = {"torch", "torchao", "executorch", "pytorch_tokenizers"}
 _MOST_CHARS = 300
 

@@ -24,7 +24,7 @@ class ProgramTensor(Struct, frozen=True, kw_only=True):
     name: str  # as in the GGUF file
     source_type: str  # likewise, such as Q8_0
     type: str  # int4, int8 or fp32
-    elements: int
+    elements: int  # 0 for the output where it is the embedding once more: they are counted there
     size_bytes: int  # with its scales
 
 
