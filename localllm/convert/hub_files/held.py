@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from localllm.convert.hub_files.arrays import Arrays, read_arrays
 from localllm.convert.hub_files.cuts import begins_texts, has_no_begin
 from localllm.convert.vocabulary.pieces import BYTE_PAIRS, SENTENCEPIECE
 from localllm.convert.vocabulary.tokens import CONTROL, NORMAL, USER_DEFINED
 from localllm.convert.vocabulary.vocabulary import Vocabulary
 from localllm.errors import LoadFailed
 from localllm.models.control_tokens import control_among, plain_among, shown_among
+from localllm.models.gguf.arrays import Arrays, read_arrays
 from localllm.models.gguf.cursor import damaged
 from localllm.models.gguf.fields import Fields
 from localllm.models.gguf.header import GgufHeader

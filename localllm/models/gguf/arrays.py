@@ -1,4 +1,4 @@
-"""The long arrays of a GGUF header, which `models/gguf` only counts (ggml docs/gguf.md)."""
+"""The long arrays of a GGUF header, which `header.py` only counts (ggml docs/gguf.md)."""
 
 from collections.abc import Container
 from pathlib import Path
