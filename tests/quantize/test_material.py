@@ -94,8 +94,9 @@ def test_what_is_no_material(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello", "utf-8")
     with pytest.raises(LoadFailed, match="is not a GGUF file"):
         found(tmp_path / "notes.txt")
+    (tmp_path / "empty").mkdir()
     with pytest.raises(LoadFailed, match="is no checkpoint"):
-        found(tmp_path)
+        found(tmp_path / "empty")
 
 
 def test_a_checkpoint_of_pickles_says_why_not(tmp_path: Path) -> None:
