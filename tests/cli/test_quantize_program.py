@@ -44,6 +44,7 @@ def test_a_gguf_becomes_a_program_that_answers_is_measured_and_made_again(
         "tiny-pte.pte",
         "tokenizer.json",
         "tokenizer_config.json",
+        "generation_config.json",
         "README.md",
     ]
     made = read_made_file(file_of(store, "tiny:pte", "README.md"))
