@@ -14,8 +14,7 @@ _FLOAT_BITS = 32
 def round_linears(model: "nn.Module", scheme: Scheme) -> "nn.Module":
     """Round the matrices, in place, for 8-bit activations that are rounded while the program runs.
 
-    The 4-bit scales are fitted to the weights (HQQ): plain rounding to the largest weight of a group costs a model
-    of 135 million parameters a fifth more perplexity.
+    The 4-bit scales are fitted to the weights (HQQ): plain rounding to the largest weight of a group loses more.
     """
     import torch
     from torchao.quantization import Int8DynamicActivationIntxWeightConfig, quantize_
