@@ -130,8 +130,9 @@ class Session:
         name = self._free_name(material, order.label, order.name)
         with self._bench(material) as bench, self._stages():
             making = making_of(material, order.wish, bench, order.program)
-            if isinstance(making, ProgramMaking):
-                self._state_needs(making, order.type)
+            needed_bytes = making.needed_bytes(order.type)
+            if needed_bytes is not None:
+                say(needs_words(needed_bytes))
             if order.takes_long:
                 making.check(order.type)
             measuring = None
@@ -214,10 +215,6 @@ class Session:
             say("Interrupted. Nothing was kept.")
             raise
 
-    def _state_needs(self, making: ProgramMaking, type_: str) -> None:
-        needed, free = size_words(making.needed_bytes(type_)), size_words(available_memory_bytes())
-        say(f"Exporting takes some minutes and about {needed} of memory; {free} are free.")
-
     def _free_name(self, material: Material, type_: str, wanted: str | None) -> ModelName:
         name = name_for(material, type_, wanted)
         if name.lower() == material.reference.lower():
@@ -252,6 +249,12 @@ class Session:
             say(made_words(kept, tried.made[tried.advice.type].quantized))
         else:
             say(f"Nothing was kept. To make it, give the same command with --type {tried.advice.type}.")
+
+
+def needs_words(needed_bytes: int) -> str:
+    """What making a program takes, before it begins."""
+    needed, free = size_words(needed_bytes), size_words(available_memory_bytes())
+    return f"Exporting takes some minutes and about {needed} of memory; {free} are free."
 
 
 def effort_words(exported: Exported) -> str:

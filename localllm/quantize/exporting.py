@@ -28,7 +28,7 @@ def export_program(step: ExportProgram, report: Callable[[Progress], None]) -> E
     )
     if step.tokenizer_folder:
         _write_tokenizer(order.sources[0], Path(step.tokenizer_folder))
-    made = export(order, lambda stage, share: report(Progress(round(share * _PARTS), _PARTS, stage)))
+    made = export(order, lambda stage, share: report(Progress(round(share * _PARTS), _PARTS, stage=stage)))
     return Exported(
         program=_program(made),
         delegated=made.delegated,

@@ -9,7 +9,7 @@ from msgspec import Struct
 from localllm.errors import InvalidRequest
 from localllm.models.files import disk_errors
 from localllm.models.gguf.facts import ModelFacts, facts_of
-from localllm.models.gguf.header import read_header
+from localllm.models.gguf.header import GgufHeader, read_header
 from localllm.models.on_disk import parts_of
 from localllm.models.storage.blobs import hash_file
 from localllm.quantize.calibration.importance import read_importance
@@ -83,6 +83,10 @@ class Making:
         """The importance matrix, if one is wanted. Raises InvalidRequest for a text that is too short."""
         return self._calibrate(self._wish.calibration) if self._wish.calibration else self._wish.importance
 
+    def needed_bytes(self, _type: str) -> int | None:
+        """The memory that making it takes, where that is much. Raises LoadFailed."""
+        return None
+
     def check(self, type_: str) -> None:
         """Raises, before anything takes long, what `make` would raise after a calibration, as far as can be known."""
         if self._is_converted_only(type_):
@@ -113,7 +117,12 @@ class Making:
     @cached_property
     def source_facts(self) -> ModelFacts:
         """What the source is, as a GGUF. Raises LoadFailed."""
-        return facts_of([read_header(part) for part in parts_of(self.gguf)])
+        return facts_of(self.source_headers)
+
+    @cached_property
+    def source_headers(self) -> list[GgufHeader]:
+        """Of its files, in order. Raises LoadFailed."""
+        return [read_header(part) for part in parts_of(self.gguf)]
 
     @cached_property
     def chunk_tokens(self) -> int:

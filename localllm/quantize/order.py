@@ -59,7 +59,8 @@ class Order(Struct, frozen=True, kw_only=True):
     @property
     def takes_long(self) -> bool:
         """Whether more is done than to round weights."""
-        return self.is_auto or self.wish.calibration is not None or self.text is not None
+        has_steps = self.is_auto or self.wish.calibration is not None or self.text is not None
+        return has_steps or self.program is not None
 
     @property
     def label(self) -> str:

@@ -11,8 +11,7 @@ from localllm.engines.executorch.exporter.memory import check_memory, needed_byt
 from localllm.engines.executorch.exporter.order import ExportOrder
 from localllm.engines.executorch.exporter.schemes import DEFAULT_SCHEME, scheme_of
 from localllm.models.files import disk_errors
-from localllm.models.gguf.header import GgufHeader, read_header
-from localllm.models.on_disk import parts_of
+from localllm.models.on_disk import BESIDE_PTE, CHECKPOINT_CONFIG, parts_of
 from localllm.quantize.making import MadeFile, Making, Wish
 from localllm.quantize.material import Material
 from localllm.quantize.process.workbench import Workbench
@@ -22,14 +21,7 @@ from localllm.quantize.steps import Exported, ExportProgram
 DEFAULT_CONTEXT = 2048
 FORMAT: MadeFormat = "pte"
 TOKENIZER = "tokenizer.json"
-# What a repository says of its tokenizer, beside that file (transformers, `tokenization_utils_base.py`).
-TOKENIZER_FILES = (
-    TOKENIZER,
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "chat_template.jinja",
-    "generation_config.json",
-)
+TOKENIZER_FILES = tuple(name for name in BESIDE_PTE if name not in {"tokenizer.model", CHECKPOINT_CONFIG})
 
 
 class ProgramWish(Struct, frozen=True, kw_only=True):
@@ -53,17 +45,16 @@ class ProgramMaking(Making):
         return self._program.context_tokens or min(DEFAULT_CONTEXT, trained)
 
     def needed_bytes(self, type_: str) -> int:
-        """The memory that the export takes at its peak, as far as it can be told. Raises LoadFailed."""
-        return needed_bytes(self._headers, scheme_of(type_), self.context_tokens)
+        """The memory that the export takes at its peak, as far as it can be told."""
+        return needed_bytes(self.source_headers, scheme_of(type_), self.context_tokens)
 
     def check(self, type_: str) -> None:
         """Raises InvalidRequest, LoadFailed, NoRoom or EngineUnavailable, before anything takes long."""
-        check_order(self._headers, self._order(type_))
-        check_memory(self._headers, scheme_of(type_), self.context_tokens, available_memory_bytes())
+        check_order(self.source_headers, self._order(type_))
+        check_memory(self.source_headers, scheme_of(type_), self.context_tokens, available_memory_bytes())
 
     def make(self, type_: str) -> MadeFile:
         """Export with a type. Raises as `check`, and EngineError."""
-        self.check(type_)
         order = self._order(type_)
         beside = self._own_tokenizer(order.target.parent)
         step = ExportProgram(
@@ -83,10 +74,6 @@ class ProgramMaking(Making):
             exported=made,
             beside=beside or _beside(order.target.parent),
         )
-
-    @property
-    def _headers(self) -> list[GgufHeader]:
-        return [read_header(part) for part in parts_of(self.gguf)]
 
     def _order(self, type_: str) -> ExportOrder:
         return ExportOrder(

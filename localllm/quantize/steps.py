@@ -15,6 +15,7 @@ class Progress(Struct, frozen=True, tag=True, tag_field="step"):
     done: int
     total: int
     what: str = ""  # the tensor, the chunk of text
+    stage: str = ""  # of a step that has several, in words
 
 
 class Fault(Struct, frozen=True, tag=True, tag_field="step"):

@@ -15,7 +15,7 @@ from localllm.models.files import PRIVATE_FOLDER, disk_errors, make_folder
 from localllm.models.storage.store import Store
 from localllm.quantize.material import Material
 from localllm.quantize.process.workshop import run_step
-from localllm.quantize.steps import AskBuild, Build, Convert, Converted, ExportProgram, Progress, Result, Step
+from localllm.quantize.steps import AskBuild, Build, Convert, Converted, Progress, Result, Step
 
 Kind = TypeVar("Kind", bound=Result)
 Observe = Callable[[str, Progress], None]  # what is being done, in words, and how far it is
@@ -42,10 +42,9 @@ class Workbench:
     def do(self, words: str, step: Step, kind: type[Kind]) -> Kind:
         """Do a step; `words` tell what it is. Raises what the step raises, in the user's names for files."""
         self._observe(words, Progress(0, 1))
-        has_stages = isinstance(step, ExportProgram)
 
         def tell(progress: Progress) -> None:
-            self._observe(f"{words}: {progress.what}" if has_stages and progress.what else words, progress)
+            self._observe(f"{words}: {progress.stage}" if progress.stage else words, progress)
 
         try:
             return run_step(step, kind, tell)
