@@ -12,6 +12,7 @@ LocalLLMError
 │   ├── IntegrityError      bytes that do not match their digest; a damaged store entry
 │   ├── NoRoom              it does not fit, on the disk or in memory
 │   └── LoadFailed          the engine refused the file
+│       └── LoadKilled      its process was killed while it loaded it
 ├── EngineError             the engine failed while it worked
 │   ├── WorkerDied          its process ended; the next request starts a new one
 │   └── EngineUnavailable   the engine or its device is not installed or not usable here
@@ -102,6 +103,12 @@ class LoadFailed(ModelError):
     """The engine refused the model file."""
 
     code = "load_failed"
+
+
+class LoadKilled(LoadFailed):
+    """The model's process was killed while it loaded, as a system does where memory runs out."""
+
+    code = "load_killed"
 
 
 class EngineError(LocalLLMError):

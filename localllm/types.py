@@ -3,11 +3,14 @@
 from typing import Literal
 
 from msgspec import UNSET, Struct, UnsetType
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 Role = Literal["system", "user", "assistant"]
 FinishReason = Literal["stop", "length"]
 Guessing = Literal["exact", "always", "off"]  # exact: for answers that must repeat, only where it changes no logit
+Preference = Literal["speed", "battery", "quiet"]  # what a machine on battery, or a hot one, is spared for
+Workload = Literal["chat", "reading", "serving"]  # one answer at a time; long prompts; many answers at once
+ConstraintKind = Literal["json_object", "json_schema", "regex", "lark"]
 Priority = Literal["interactive", "batch"]  # a batch job waits for, and gives way to, whoever sits and waits
 
 
@@ -53,6 +56,15 @@ class Sampling(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     seed: int | None = None
     stop: tuple[str, ...] = ()
     ignore_eos: bool = False
+
+
+NEUTRAL = Sampling(temperature=1.0)  # what an engine does that chooses by the model's own distribution
+
+
+def honoured(sampling: Sampling, fields: frozenset[str]) -> Sampling:
+    """The same without what an engine that honours these `fields` alone would not do."""
+    others = {name: getattr(NEUTRAL, name) for name in Sampling.__struct_fields__ if name not in fields}
+    return replace(sampling, **others)
 
 
 class SamplingChoice(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -105,7 +117,7 @@ class Constraint(Struct, frozen=True):
     `source` is a JSON Schema as JSON text, a regular expression or a Lark grammar; json_object needs none.
     """
 
-    kind: Literal["json_object", "json_schema", "regex", "lark"]
+    kind: ConstraintKind
     source: str = ""
 
 
@@ -261,6 +273,7 @@ class EngineInfo(Struct, frozen=True, kw_only=True):
     load_seconds: float
     adapters: tuple[str, ...] = ()  # names of the LoRA adapters that a request may use
     embedding_width: int | None = None  # of its vectors; None: it does not embed
+    constraints: frozenset[str] = frozenset()  # kinds of `Constraint` that it holds an answer to
 
 
 class Measurements(Struct, frozen=True, tag=True):
@@ -285,3 +298,5 @@ class ModelInfo(Struct, frozen=True, kw_only=True):
     state: ModelState
     created: int  # Unix time of its arrival on this disk
     engine: EngineInfo | None = None  # once loaded
+    reasons: tuple[str, ...] = ()  # why it runs where and how it does, a sentence each
+    fallbacks: tuple[str, ...] = ()  # what was given up to load it, a sentence each

@@ -1,12 +1,18 @@
 """What an engine can compute on here, in words and numbers."""
 
+from typing import Literal
+
 from msgspec import Struct
+
+# An igpu shares the memory of the CPU; an accelerator is a library for the CPU, such as BLAS; "": nobody knows.
+DeviceKind = Literal["cpu", "gpu", "igpu", "npu", "accelerator", ""]
 
 
 class Device(Struct, frozen=True, kw_only=True):
     """A processor of some kind."""
 
     name: str  # as the engine calls it, such as CPU or CUDA0
+    kind: DeviceKind = ""
     description: str = ""  # as it calls itself
     memory_free_bytes: int | None = None
     memory_total_bytes: int | None = None

@@ -8,7 +8,6 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from localllm.engines.job import Delta, Job
-from localllm.engines.plan import LoadPlan
 from localllm.types import AdapterUse, EngineInfo
 
 Logits = NDArray[np.float32]
@@ -221,13 +220,3 @@ class Engine(Protocol):
 
 
 OnProgress = Callable[[float], None]  # fraction loaded, 0 to 1
-
-
-class RunnerBackend(Protocol):
-    """A kind of runner that can be loaded: one file or folder in `engines/` each."""
-
-    name: str
-
-    def load(self, plan: LoadPlan, on_progress: OnProgress) -> Runner:
-        """Load a model. Raises LoadFailed or EngineUnavailable."""
-        ...

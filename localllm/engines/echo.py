@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from localllm.engines.base import Batch, Logits, RunnerInfo, Vectors
-from localllm.engines.plan import LoadPlan
+from localllm.engines.back_ends import BackEnd, EngineReport
+from localllm.engines.base import Batch, Logits, OnProgress, Runner, RunnerInfo, Vectors
+from localllm.engines.plan import LoadPlan, check_options
 from localllm.errors import EngineError, LoadFailed
 
 MARKER = 256  # ends the prompt; the answer is what stands before it
@@ -131,6 +132,23 @@ class EchoRunner:
 
     def close(self) -> None:
         """Nothing is held outside this object."""
+
+
+class Echo:
+    """The echo engine, as the registry knows it."""
+
+    name = "echo"
+    formats = frozenset({"echo"})
+
+    def report(self) -> EngineReport:
+        """It needs nothing."""
+        back_end = BackEnd(name="CPU", is_registered=True, is_usable=True)
+        return EngineReport(engine=self.name, is_usable=True, build="1", back_ends=(back_end,))
+
+    def load(self, plan: LoadPlan, _on_progress: OnProgress) -> Runner:
+        """A runner. Raises LoadFailed or ConfigError."""
+        check_options(plan)
+        return EchoRunner(plan)
 
 
 def _next_token(held: list[int]) -> int:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
-from localllm.types import AdapterUse, Client, FinishReason, Sampling, TokenLogprob, Usage
+from localllm.types import AdapterUse, Client, Constraint, FinishReason, Sampling, TokenLogprob, Usage
 
 if TYPE_CHECKING:  # the server's own process imports this module and does without numpy
     import numpy as np
@@ -39,8 +39,14 @@ class Job(Struct, frozen=True, kw_only=True):
     tokens: tuple[int, ...]
     sampling: Sampling
     constraint: TokenConstraint | None = None  # of this job alone: it moves with the answer
+    wanted: Constraint | None = None  # the same as it was asked for, where the engine holds the answer to it by itself
     adapters: tuple[AdapterUse, ...] = ()
     client: Client = Client()
+
+    @property
+    def is_batch(self) -> bool:
+        """Whether it waits for, and gives way to, whoever sits and waits."""
+        return self.client.priority == "batch"
 
 
 class Delta(Struct, frozen=True, kw_only=True, array_like=True, omit_defaults=True):

@@ -4,48 +4,34 @@ python -P -m localllm.engines.probe NAME
 """
 
 import os
+import signal
 import sys
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
 
 import msgspec
 
 from localllm.engines.back_ends import EngineReport
-from localllm.errors import InvalidRequest
+from localllm.engines.registry import check_engine, kind_of
+from localllm.errors import EngineUnavailable
 
-
-def _llama_cpp() -> EngineReport:
-    from localllm.engines.llama_cpp.devices import report
-
-    return report()
-
-
-def _executorch() -> EngineReport:
-    from localllm.engines.executorch.delegates import report
-
-    return report()
-
-
-_PROBES: Mapping[str, Callable[[], EngineReport]] = MappingProxyType(
-    {"llama_cpp": _llama_cpp, "executorch": _executorch}
-)
-ENGINES = tuple(_PROBES)
-
-
-def check_engine(name: str) -> None:
-    """Raises InvalidRequest with those that there are."""
-    if name not in _PROBES:
-        raise InvalidRequest(f"there is no engine {name[:40]!r}; there are {', '.join(ENGINES)}", param="engine")
+_MOST_SECONDS = 120  # then the system ends it, if nobody is left who would
 
 
 def probe(name: str) -> EngineReport:
-    """What the engine can use, found in this process. Raises InvalidRequest."""
+    """What the engine can use, found in this process. An engine that cannot be imported is not usable for that reason.
+
+    Raises InvalidRequest for a name that is none, and whatever an engine of another package does.
+    """
     check_engine(name)
-    return _PROBES[name]()
+    try:
+        return kind_of(name).report()
+    except EngineUnavailable as error:
+        return EngineReport(engine=name, is_usable=False, reason=error.message)
 
 
 def main() -> None:
     """Probe the one engine that is named."""
+    if hasattr(signal, "alarm"):  # not on Windows
+        signal.alarm(_MOST_SECONDS)
     stdout = os.dup(1)
     os.dup2(2, 1)  # whatever a library prints goes to stderr
     sys.stdout = sys.stderr

@@ -1,12 +1,15 @@
 """Continuous batching: many jobs, one decode a step, on any runner."""
 
 import time
+from collections.abc import Callable
+from typing import get_args
 
 from msgspec import Struct
 
 from localllm.engines.base import AdaptingRunner, Batch, EmbeddingRunner, Logits, Runner, Tokenizer
 from localllm.engines.job import Delta, Job
-from localllm.errors import ContextOverflow, EngineError, InvalidRequest, LocalLLMError
+from localllm.errors import EngineError, InvalidRequest, LocalLLMError
+from localllm.inference.admission import check_job
 from localllm.inference.pacing import PrefillPacer
 from localllm.inference.prompt_cache import PromptCache
 from localllm.inference.queue import AdmissionQueue
@@ -17,9 +20,10 @@ from localllm.inference.speculation.speculator import Drafter, Speculator
 from localllm.inference.state_files import StateFiles
 from localllm.inference.timings import StepTimings
 from localllm.inference.turns import Turns, can_wait
-from localllm.types import AdapterUse, EngineInfo, Sampling
+from localllm.types import AdapterUse, ConstraintKind, EngineInfo, Sampling
 
 SAMPLING_FIELDS = frozenset(Sampling.__struct_fields__)
+CONSTRAINTS: frozenset[str] = frozenset(get_args(ConstraintKind))
 
 
 class _Step(Struct):
@@ -36,7 +40,7 @@ class Batcher:
     the decode steps of the answers that already stream.
 
     `files` remember prompts beyond this process, `drafter` guesses ahead; both are optional. Greedy and seeded answers
-    are guessed for only where that changes no logit, or with `guesses_always`.
+    are guessed for only where that changes no logit, or with `guesses_always`; none while `spares_guessing` says so.
     """
 
     def __init__(
@@ -47,6 +51,7 @@ class Batcher:
         files: StateFiles | None = None,
         drafter: Drafter | None = None,
         guesses_always: bool = False,
+        spares_guessing: Callable[[], bool] = lambda: False,
     ) -> None:
         self._runner = runner
         self._batch = Batch(runner.info.batch_tokens)
@@ -58,8 +63,9 @@ class Batcher:
             if drafter and runner.info.can_rewind and runner.info.can_generate
             else None
         )
+        self._spares_guessing = spares_guessing
         self._turns = Turns()
-        self._queue = AdmissionQueue(max_queue)
+        self._queue: AdmissionQueue[Sequence] = AdmissionQueue(max_queue)
         self._running: list[Sequence] = []  # in slot order: a runner wants neighbours side by side
         self._faults: list[tuple[int, LocalLLMError]] = []
         self._adapters: tuple[AdapterUse, ...] = ()
@@ -78,6 +84,7 @@ class Batcher:
             load_seconds=runner.info.load_seconds,
             adapters=runner.adapters if isinstance(runner, AdaptingRunner) else (),
             embedding_width=runner.embedding_width if isinstance(runner, EmbeddingRunner) else None,
+            constraints=CONSTRAINTS,
         )
 
     @property
@@ -143,7 +150,7 @@ class Batcher:
         outlive this process. Whether there may be more to do. Raises EngineError."""
         if self.is_busy:
             return False
-        length = self.speculator.untried_length if self.speculator else None
+        length = self.speculator.untried_length if self.speculator and not self._spares_guessing() else None
         if self.speculator and length is not None:
             slot = self._slots.emptiest()
             self._slots.lost(slot)
@@ -163,19 +170,7 @@ class Batcher:
     def _check(self, job: Job) -> None:
         if not self._runner.info.can_generate:
             raise InvalidRequest("this model makes embeddings and no text; serve another one for that", param="model")
-        if not job.tokens:
-            raise InvalidRequest("the prompt is empty", param="prompt")
-        if min(job.tokens) < 0 or max(job.tokens) >= self.info.vocab_size:
-            raise InvalidRequest(f"token ids go from 0 to {self.info.vocab_size - 1}", param="prompt")
-        bias = job.sampling.logit_bias
-        if any(not 0 <= token < self.info.vocab_size for token in bias):
-            raise InvalidRequest(f"token ids go from 0 to {self.info.vocab_size - 1}", param="logit_bias")
-        if len(job.tokens) >= self.info.context_tokens:
-            raise ContextOverflow(
-                f"the prompt has {len(job.tokens)} tokens and the context holds {self.info.context_tokens}, "
-                "with at least one for the answer; shorten the prompt or start with a larger --context",
-                param="messages",
-            )
+        check_job(job, vocab_size=self.info.vocab_size, context_tokens=self.info.context_tokens)
 
     def _admit(self) -> None:
         """Slots for waiting jobs. One whose beginning another job is just reading waits until it can be copied."""
@@ -228,7 +223,7 @@ class Batcher:
         if waiting and can_wait(streams, waiting, self._pacer.seconds(sum(s.pending_tokens for s in waiting))):
             streams = []
         share = max(1, self._batch.capacity // self.info.max_jobs)
-        if self.speculator and not waiting:
+        if self.speculator and not waiting and not self._spares_guessing():
             self.speculator.draft(streams, self._batch.capacity - share * len(streams))
         rows: list[Sequence] = []
         for sequence in streams:

@@ -29,8 +29,9 @@ class _Progress(Struct):
 class Embedder:
     """Works on one job after the other, interactive ones first."""
 
-    def __init__(self, runner: Runner, vocab_size: int) -> None:
-        self._runner = runner if isinstance(runner, EmbeddingRunner) and runner.embedding_width else None
+    def __init__(self, runner: Runner | None, vocab_size: int) -> None:
+        able: object = runner
+        self._runner = able if isinstance(able, EmbeddingRunner) and able.embedding_width else None
         self._vocab_size = vocab_size
         self._jobs: deque[_Progress] = deque()
 

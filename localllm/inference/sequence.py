@@ -29,7 +29,7 @@ class Sequence:
         self.position = 0
         self.slot = -1
         self.is_finished = False
-        self.is_batch = job.client.priority == "batch"
+        self.is_batch = job.is_batch
         self.scope: Scope = (job.client.scope, job.adapters)
         self._cached_tokens = self._drafted_tokens = self._accepted_tokens = 0
         self._end_tokens = tokenizer.end_tokens

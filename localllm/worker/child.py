@@ -60,8 +60,8 @@ def main() -> None:
     except LocalLLMError as error:
         pipe.send(LoadFault(ErrorReport.of(error)))
         return
-    intakes.put(Intake(engines.batcher.tokenizer, plan.scheduling.volatile_lines))
-    pipe.send(Ready(engines.batcher.info))
+    intakes.put(Intake(engines.engine.tokenizer, plan.scheduling.volatile_lines, compiles=engines.has_logits))
+    pipe.send(Ready(engines.engine.info))
     _serve(engines, inbox, pipe)
 
 
@@ -111,17 +111,17 @@ def _next_order(engines: Engines, inbox: "queue.SimpleQueue[Order]") -> Order:
         try:
             return inbox.get(timeout=patience)
         except queue.Empty:
-            patience = 0.0 if engines.batcher.idle() else None
+            patience = 0.0 if engines.engine.idle() else None
 
 
 def _step(engines: Engines, pipe: Outlet) -> None:
-    deltas = engines.batcher.step()
+    deltas = engines.engine.step()
     began = time.perf_counter()
     if deltas:
         pipe.send(Deltas(deltas))
-    for job_id, error in engines.batcher.take_faults():
+    for job_id, error in engines.engine.take_faults():
         pipe.send(JobFault(job_id, ErrorReport.of(error)))
-    engines.batcher.timings.add_handover(time.perf_counter() - began)
+    engines.engine.timings.add_handover(time.perf_counter() - began)
     if engines.embedder.is_busy:
         done = engines.embedder.step()
         if done is not None:
@@ -136,10 +136,10 @@ def _obey(order: Order, engines: Engines, pipe: Outlet) -> None:
             except LocalLLMError as error:
                 pipe.send(JobFault(order.id, ErrorReport.of(error)))
         case Cancel():
-            engines.batcher.cancel(order.job_id)
+            engines.engine.cancel(order.job_id)
             engines.embedder.cancel(order.job_id)
         case Measure():
-            timings = engines.batcher.timings
+            timings = engines.engine.timings
             pipe.send(Measurements(peak_memory_bytes(), timings.steps, timings.decode_seconds, timings.python_seconds))
         case Leave():
             _leave(engines)
@@ -149,13 +149,13 @@ def _start(order: Job | EmbedJob, engines: Engines, pipe: Outlet) -> None:
     if isinstance(order, EmbedJob):
         engines.embedder.start(order)
     else:
-        engines.batcher.start(order)
+        engines.engine.start(order)
         pipe.send(Deltas([Delta(job_id=order.id, prompt_total=len(order.tokens))]))  # taken
 
 
 def _leave(engines: Engines) -> None:
     deadline = time.monotonic() + LEAVE_SECONDS
-    engines.batcher.cancel_all()
-    while time.monotonic() < deadline and engines.batcher.put_away():
+    engines.engine.cancel_all()
+    while time.monotonic() < deadline and engines.engine.put_away():
         pass
     os._exit(0)

@@ -13,7 +13,7 @@ import msgspec
 from localllm.config import worker_environment
 from localllm.engines.job import Delta
 from localllm.engines.plan import LoadPlan
-from localllm.errors import LoadFailed, LocalLLMError, ServiceClosed, WorkerDied
+from localllm.errors import LoadFailed, LoadKilled, LocalLLMError, ServiceClosed, WorkerDied
 from localllm.types import (
     ChatRequest,
     Embeddings,
@@ -43,6 +43,7 @@ from localllm.worker.messages import (
     ToWorker,
 )
 
+SIGKILL = 9  # which the module signal of Windows does not have
 STDERR = 2  # file descriptor
 STDERR_LINES = 20
 CLOSE_SECONDS = 2.0
@@ -216,7 +217,8 @@ class WorkerHandle:
         how = f"signal {-status}" if status is not None and status < 0 else f"status {status}"
         reason = f"; its last words: {stderr}" if stderr else ""
         text = f"the model's process ended ({how}){reason}"
-        self._end(WorkerDied(text) if self._ready.done() else LoadFailed(text))
+        fault = LoadKilled if status == -SIGKILL else LoadFailed
+        self._end(WorkerDied(text) if self._ready.done() else fault(text))
         if not self._exited.done():
             self._exited.set_result(None)
 

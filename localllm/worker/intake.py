@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 
 class Intake:
-    """Turns what was submitted into prompts for one model."""
+    """Turns what was submitted into prompts for one model; `compiles` grammars for an engine that takes them so."""
 
-    def __init__(self, tokenizer: Tokenizer, volatile_lines: tuple[str, ...] = ()) -> None:
+    def __init__(self, tokenizer: Tokenizer, volatile_lines: tuple[str, ...] = (), *, compiles: bool = True) -> None:
+        self._compiles = compiles
         self._tokenizer = tokenizer
         self._volatile_lines = volatile_lines
         self._template: ChatTemplate | None = None
@@ -32,12 +33,13 @@ class Intake:
                 tokens = tuple(self._chat_tokens(messages))
             case TextRequest(prompt=prompt):
                 tokens = self._tokens(prompt)
-        constraint = None if request.constraint is None else self._compile(request.constraint)
+        constraint = self._compile(request.constraint) if request.constraint and self._compiles else None
         return Job(
             id=order.job_id,
             tokens=tokens,
             sampling=order.sampling,
             constraint=constraint,
+            wanted=request.constraint,
             adapters=request.adapters,
             client=request.client,
         )

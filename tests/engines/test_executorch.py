@@ -10,7 +10,7 @@ import pytest
 from localllm.engines.base import Batch, Engine, Runner
 from localllm.engines.plan import LoadPlan, Scheduling
 from localllm.engines.registry import load_runner
-from localllm.errors import EngineError, IntegrityError, LoadFailed
+from localllm.errors import EngineError, IntegrityError, LoadFailed, NoRoom
 from localllm.inference.batcher import Batcher
 from localllm.types import Sampling, TextRequest
 from localllm.worker.assembly import assemble
@@ -162,13 +162,17 @@ def test_a_shorter_context_is_kept_to(tiny_program: Path) -> None:
     ("fields", "words"),
     [
         ({"context_tokens": CONTEXT + 1}, rf"exported for a context of {CONTEXT}.*--context {CONTEXT + 1}"),
-        ({"max_jobs": 10**7}, "lower --parallel"),
         ({"adapters": {"poet": "poet.gguf"}}, "poet.*leave them out"),
     ],
 )
 def test_what_it_cannot_do_is_refused(tiny_program: Path, fields: dict[str, object], words: str) -> None:
     with pytest.raises(LoadFailed, match=words):
         load(tiny_program, **fields)
+
+
+def test_more_answers_at_once_than_there_is_room_for(tiny_program: Path) -> None:
+    with pytest.raises(NoRoom, match="lower --parallel"):
+        load(tiny_program, max_jobs=10**7)
 
 
 def test_other_bytes_than_the_stored_are_refused(tiny_program: Path) -> None:
@@ -318,8 +322,8 @@ def test_no_cache_is_kept_on_disk(tiny_program: Path, tmp_path: Path) -> None:
     scheduling = Scheduling(cache_path=str(tmp_path), cache_bytes=10**9)
     whole = msgspec.structs.replace(plan(tiny_program, max_jobs=1), identity="tiny", scheduling=scheduling)
     engines = assemble(whole, lambda _: None)
-    ask(engines.batcher, "a prompt that would be worth keeping " * 8, max_tokens=2)
-    while engines.batcher.idle():
+    ask(engines.engine, "a prompt that would be worth keeping " * 8, max_tokens=2)
+    while engines.engine.idle():
         pass
-    engines.batcher.close()
+    engines.engine.close()
     assert list(tmp_path.iterdir()) == []

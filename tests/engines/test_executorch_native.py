@@ -12,7 +12,7 @@ import pytest
 
 from localllm.engines.base import Batch
 from localllm.engines.executorch import native
-from localllm.errors import EngineUnavailable, LoadFailed
+from localllm.errors import EngineUnavailable, NoRoom
 from tests.exports import PROGRAM, skip_without_executorch
 
 skip_without_executorch()
@@ -109,9 +109,7 @@ def test_as_many_copies_as_fit(
 
 
 def test_more_copies_than_fit_are_refused() -> None:
-    with pytest.raises(
-        LoadFailed, match=r"9 copies of this program need 18\.0 GB, 16\.0 GB are free; lower --parallel"
-    ):
+    with pytest.raises(NoRoom, match=r"9 copies of this program need 18\.0 GB, 16\.0 GB are free; lower --parallel"):
         fit_copies(program_bytes=GB, planned_bytes=GB, available_bytes=16 * GB, jobs=9)
 
 

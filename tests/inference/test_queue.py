@@ -15,8 +15,8 @@ def sequence(job_id: int, priority: Priority = "interactive", scope: str = "") -
     return Sequence(job, EchoTokenizer(), 64)
 
 
-def queue(*waiting: Sequence, limit: int = 64) -> AdmissionQueue:
-    made = AdmissionQueue(limit)
+def queue(*waiting: Sequence, limit: int = 64) -> AdmissionQueue[Sequence]:
+    made = AdmissionQueue[Sequence](limit)
     for each in waiting:
         made.put(each, free_slots=0)
     return made

@@ -126,6 +126,16 @@ def answers(batcher: Batcher, prompts: list[str], **sampling: object) -> list[tu
     return made
 
 
+def test_nothing_is_guessed_while_it_is_spared(tiny_model: Path) -> None:
+    is_sparing = True
+    batcher = Batcher(load(tiny_model), drafter=PromptLookup(), guesses_always=True, spares_guessing=lambda: is_sparing)
+    spared = [usage.drafted_tokens for _, usage in answers(batcher, PROMPTS)]
+    is_sparing = False
+    guessed = [usage.drafted_tokens for _, usage in answers(batcher, PROMPTS)]
+    batcher.close()
+    assert (sum(spared), sum(guessed) > 0) == (0, True)
+
+
 PROMPTS = ["abcabcabcabc", "the river carried the river carried the", "x"]
 SAMPLINGS: list[dict[str, object]] = [
     {},

@@ -39,7 +39,7 @@ class ExecuTorchRunner:
     """
 
     def __init__(self, plan: LoadPlan, on_progress: OnProgress) -> None:
-        """Raises LoadFailed, IntegrityError or EngineUnavailable."""
+        """Raises LoadFailed, NoRoom, IntegrityError or EngineUnavailable."""
         started = time.perf_counter()
         if plan.adapters:
             raise LoadFailed(
@@ -119,7 +119,7 @@ class ExecuTorchRunner:
         return program
 
     def _open_slots(self, jobs: int | None, file: ProgramFile) -> list[Program | None]:
-        """The first slot's program, tried out, and room for the others. Raises LoadFailed."""
+        """The first slot's program, tried out, and room for the others. Raises LoadFailed, NoRoom."""
         require(file, self._runtime, self._path)
         count = fit_copies(
             program_bytes=file.size_bytes,
