@@ -1,6 +1,6 @@
-"""`localllm devices`: what the engines can use on this machine."""
+"""`localllm devices`: what this machine has, and what the engines can use of it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,78 +17,74 @@ Examples:
   localllm devices executorch
   localllm devices --json
 """
+_HEADING_COLUMNS = 14  # for what a line is about
+_TEXT_COLUMNS = _HEADING_COLUMNS + 5  # with yes or no behind it
 
 
 def command(
     engines: Annotated[
-        list[str] | None, typer.Argument(help="Engines: llama_cpp, executorch. [default: both]", metavar="ENGINE")
+        list[str] | None, typer.Argument(help="Engines to ask, such as llama_cpp. [default: all]", metavar="ENGINE")
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Show what the engines can compute on here."""
+    """Show this machine, and what the engines can compute on here."""
     import msgspec
 
-    from localllm.cli.table import print_fields, print_table
-    from localllm.cli.talk import say
-    from localllm.devices.cpu import available_memory_bytes, processor_name, usable_cores
-    from localllm.engines.probe import ENGINES
-    from localllm.runtime.probing import probe_engines
-    from localllm.units import size_words
+    from localllm.cli.folding import fold, line_columns
+    from localllm.cli.machine_facts import machine_facts
+    from localllm.engines.registry import real_engines
+    from localllm.runtime.probing import take_inventory
 
-    reports = probe_engines(tuple(dict.fromkeys(engines or ENGINES)))
-    name, cores, memory_bytes = processor_name(), usable_cores(), available_memory_bytes()
+    found = take_inventory(tuple(dict.fromkeys(engines or real_engines())))
     if json:
-        cpu = {"name": name, "cores": cores, "memory_available_bytes": memory_bytes}
-        print(msgspec.json.encode({"cpu": cpu, "engines": reports}).decode())
+        print(msgspec.json.encode(found).decode())
         return
-    print_fields((("processor", name), ("cores", str(cores)), ("memory", f"{size_words(memory_bytes)} available")))
-    print()
-    headings = ("ENGINE", "BACK END", "USABLE", "DEVICE", "MEMORY", "REASON")
-    print_table(headings, (row for report in reports for row in _rows(report)))
-    for line in _remedies(reports):
-        say(line)
+    columns = line_columns()
+    for heading, text in machine_facts(found.machine):
+        if text:
+            print("\n".join(fold(heading, text, indent=_HEADING_COLUMNS, columns=columns)))
+    for report in found.engines:
+        print()
+        print("\n".join(_lines(report, columns)))
 
 
-def _rows(report: "EngineReport") -> Iterator[tuple[str, ...]]:
-    if report.reason or not report.back_ends:
-        yield report.engine, "", _yes(report.is_usable), "", "", report.reason
+def _lines(report: "EngineReport", columns: int) -> Iterator[str]:
+    """An engine: a line for itself, then those of its back ends."""
+    words = "; ".join(filter(None, (report.build, report.reason)))
+    yield from _row(report.engine, report.is_usable, words, columns)
+    yield from _remedy(report.remedy, columns)
     for back_end in report.back_ends:
-        devices = back_end.devices or (None,)
-        for place, device in enumerate(devices):
-            reason = back_end.reason if not place else ""
-            usable = _yes(back_end.is_usable)
-            yield report.engine, back_end.name, usable, _device(device), _memory(device), reason
+        yield from _back_end_lines(back_end, columns)
 
 
-def _yes(answer: bool) -> str:
-    return "yes" if answer else "no"
+def _back_end_lines(back_end: "BackEnd", columns: int) -> Iterator[str]:
+    """A line for each device; why it is usable or not, and what would change that."""
+    first, *others = [_device(device) for device in back_end.devices] or [""]
+    words = "; ".join(filter(None, (first, back_end.reason)))
+    yield from _row(f"  {back_end.name}", back_end.is_usable, words, columns)
+    for other in others:
+        yield from _row("", None, other, columns)
+    if not back_end.is_usable:
+        yield from _remedy(back_end.remedy, columns)
 
 
-def _device(device: "Device | None") -> str:
-    if device is None:
-        return ""
-    return f"{device.name}: {device.description}" if device.description else device.name
+def _row(heading: str, is_usable: bool | None, text: str, columns: int) -> list[str]:
+    from localllm.cli.folding import fold
+
+    answer = "" if is_usable is None else "yes" if is_usable else "no"
+    return fold(f"{heading:{_HEADING_COLUMNS - 1}} {answer}", text, indent=_TEXT_COLUMNS, columns=columns)
 
 
-def _memory(device: "Device | None") -> str:
+def _remedy(remedy: str, columns: int) -> list[str]:
+    """Below a no: a package, a driver, another machine."""
+    return _row("", None, f"to change that: {remedy}", columns) if remedy else []
+
+
+def _device(device: "Device") -> str:
     from localllm.units import size_words
 
-    if device is None or device.memory_total_bytes is None:
-        return ""
-    total = size_words(device.memory_total_bytes)
-    free = device.memory_free_bytes
-    return total if free is None else f"{size_words(free)} of {total} free"
-
-
-def _remedies(reports: "Sequence[EngineReport]") -> Iterator[str]:
-    """What would make usable what is not, a line for each."""
-    for report in reports:
-        if report.remedy:
-            yield f"For {report.engine}: {report.remedy}"
-        for back_end in report.back_ends:
-            if not back_end.is_usable and back_end.remedy:
-                yield f"For {report.engine} on {_plain(back_end)}: {back_end.remedy}"
-
-
-def _plain(back_end: "BackEnd") -> str:
-    return "a GPU" if back_end.name == "GPU" else back_end.name
+    text = f"{device.name}: {device.description}" if device.description else device.name
+    if device.memory_total_bytes is None:
+        return text
+    total, free = size_words(device.memory_total_bytes), device.memory_free_bytes
+    return f"{text}, {total}" if free is None else f"{text}, {size_words(free)} of {total} free"

@@ -10,6 +10,7 @@ import time
 import psutil
 
 from localllm.devices.cpu import usable_processors
+from localllm.devices.thrift import Thrift
 
 WINDOW_SECONDS = 0.2  # the kernel counts in ticks of 10 ms or so
 TOLERATED_CORES = 0.5  # others may take so much before a thread is given up
@@ -45,23 +46,29 @@ class CoreMeter:
 
 
 class ThreadGovernor:
-    """Chooses the number of threads for the next step, between 1 and `most`."""
+    """Chooses the number of threads for the next step, between 1 and `most`: no more than others leave free, and no
+    more than `thrift` allows."""
 
-    def __init__(self, most: int, meter: CoreMeter) -> None:
+    def __init__(self, most: int, meter: CoreMeter, thrift: Thrift | None = None) -> None:
         self._most = most
         self._meter = meter
-        self.threads = most
+        self._thrift = thrift
+        self._free = most  # by the last measurement
+        self.threads = self._cap()
 
     def update(self, idle_seconds: float) -> bool:
         """Before a step, `idle_seconds` after the last one: measure if it is time; whether `threads` has changed."""
         before = self.threads
         if idle_seconds > WINDOW_SECONDS:  # what others did while we did nothing says little about now
             self._meter.restart()
-            self.threads = self._most
+            self._free = self._most
         elif self._meter.elapsed_seconds() > WINDOW_SECONDS:
-            free = self._meter.cores - self._meter.others() + TOLERATED_CORES
-            self.threads = max(1, min(self._most, int(free)))
+            self._free = int(self._meter.cores - self._meter.others() + TOLERATED_CORES)
+        self.threads = max(1, min(self._cap(), self._free))
         return self.threads != before
+
+    def _cap(self) -> int:
+        return self._thrift.threads(self._most) if self._thrift is not None else self._most
 
 
 def _counted_twice(cpu: object) -> float:

@@ -1,14 +1,20 @@
 """The processor and memory that this process may really use."""
 
 import os
+import platform
+import sys
+from pathlib import Path
+from types import ModuleType
 
 import psutil
 
-_CPU_INFO = "/proc/cpuinfo"
-_STATUS = "/proc/self/status"
-_CGROUP_CPU = "/sys/fs/cgroup/cpu.max"
-_CGROUP_MEMORY = "/sys/fs/cgroup/memory.max"
-_CGROUP_MEMORY_USED = "/sys/fs/cgroup/memory.current"
+from localllm.devices.container import memory_limit, quota_cores
+from localllm.devices.sensors.sysctl import sysctl_text
+from localllm.devices.sensors.sysfs import read_text
+
+_CPU_INFO = Path("/proc/cpuinfo")
+_STATUS = Path("/proc/self/status")
+_PROCESSORS = Path("/sys/devices/system/cpu")
 
 
 def usable_cores() -> int:
@@ -16,12 +22,21 @@ def usable_cores() -> int:
 
     Two hyper-threads of one core share the units that matrix products keep busy, so they count once.
     """
-    affinity = len(usable_processors())
-    logical = psutil.cpu_count(logical=True) or affinity
-    physical = psutil.cpu_count(logical=False) or logical
-    cores = max(1, round(affinity * physical / logical))
-    quota = _cgroup_cores()
-    return max(1, min(cores, quota)) if quota else cores
+    cores = _cores_of(usable_processors())
+    quota = quota_cores()
+    return max(1, min(cores, -int(-quota // 1))) if quota else cores
+
+
+def core_limits() -> tuple[str, ...]:
+    """Why `usable_cores` are fewer than the machine has, a part of a sentence each; empty where they are all."""
+    limits = []
+    logical, allowed = psutil.cpu_count(logical=True) or 0, len(usable_processors())
+    if allowed < logical:
+        limits.append(f"this process may run on {allowed} of {logical} logical processors (affinity)")
+    quota = quota_cores()
+    if quota and quota < _cores_of(usable_processors()):
+        limits.append(f"its container or service may use {quota:g} (quota)")
+    return tuple(limits)
 
 
 def usable_processors() -> list[int]:
@@ -33,9 +48,9 @@ def usable_processors() -> list[int]:
 
 def available_memory_bytes() -> int:
     """Memory that can be taken without swapping, within the container's limit if there is one."""
-    available = int(psutil.virtual_memory().available)
-    limit, used = _read_int(_CGROUP_MEMORY), _read_int(_CGROUP_MEMORY_USED)
-    return min(available, max(0, limit - used)) if limit and used else available
+    memory = psutil.virtual_memory()
+    limit = memory_limit(int(memory.total))
+    return min(int(memory.available), limit.free_bytes) if limit else int(memory.available)
 
 
 def peak_memory_bytes() -> int:
@@ -43,7 +58,7 @@ def peak_memory_bytes() -> int:
 
     On Linux that is VmHWM (proc(5)): getrusage counts what the parent held when it started this process (vfork).
     """
-    for line in _read(_STATUS).splitlines():
+    for line in read_text(_STATUS).splitlines():
         name, _, value = line.partition(":")
         if name == "VmHWM":
             return int(value.split()[0]) * 1024  # "123456 kB"
@@ -52,7 +67,6 @@ def peak_memory_bytes() -> int:
     if windows_peak is not None:
         return int(windows_peak)
     import resource
-    import sys
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # bytes on macOS, KiB elsewhere
@@ -60,32 +74,45 @@ def peak_memory_bytes() -> int:
 
 def processor_name() -> str:
     """What the processor calls itself, such as AMD EPYC 7B13; its architecture where the system does not say."""
-    import platform
+    named = _linux_name() or sysctl_text("machdep.cpu.brand_string") or _windows_name()
+    return named or platform.processor() or platform.machine() or "unknown"
 
-    for line in _read(_CPU_INFO).splitlines():  # Linux on x86; on ARM there is no such line
+
+def _linux_name() -> str:
+    """On ARM there is no name, but numbers of its maker and part, for which `lscpu` has tables."""
+    fields: dict[str, str] = {}
+    for line in read_text(_CPU_INFO).splitlines():
         name, _, value = line.partition(":")
-        if name.strip() == "model name":
-            return value.strip()
-    return platform.processor() or platform.machine() or "unknown"
+        fields.setdefault(name.strip(), value.strip())
+    if fields.get("model name"):
+        return fields["model name"]
+    if "CPU implementer" in fields and "CPU part" in fields:
+        return f"{platform.machine()} (implementer {fields['CPU implementer']}, part {fields['CPU part']})"
+    return ""
 
 
-def _cgroup_cores() -> int | None:
-    """Whole cores of a cgroup v2 CPU quota, rounded up; None without one."""
-    text = _read(_CGROUP_CPU)
-    quota, _, period = text.partition(" ")
-    if not quota.isdigit() or not period.strip().isdigit():
-        return None
-    return -(-int(quota) // int(period))
-
-
-def _read(path: str) -> str:
+def _windows_name() -> str:
     try:
-        with open(path, encoding="ascii") as file:
-            return file.read().strip()
-    except (OSError, UnicodeDecodeError):
+        import winreg
+    except ImportError:  # any other system
+        return ""
+    return _registry_text(winreg, r"HARDWARE\DESCRIPTION\System\CentralProcessor\0", "ProcessorNameString")
+
+
+def _registry_text(winreg: ModuleType, key: str, name: str) -> str:
+    try:
+        with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, key) as opened:
+            return str(winreg.QueryValueEx(opened, name)[0]).strip()
+    except OSError:
         return ""
 
 
-def _read_int(path: str) -> int | None:
-    text = _read(path)
-    return int(text) if text.isdigit() else None
+def _cores_of(processors: list[int]) -> int:
+    """Physical cores that these logical processors belong to, at least 1; where Linux does not say so, as many of all
+    cores as they are of all logical processors."""
+    siblings = {read_text(_PROCESSORS / f"cpu{number}" / "topology" / "thread_siblings_list") for number in processors}
+    if siblings and "" not in siblings:
+        return len(siblings)
+    logical = psutil.cpu_count(logical=True) or len(processors)
+    physical = psutil.cpu_count(logical=False) or logical
+    return max(1, round(len(processors) * physical / logical))

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from localllm.devices.contention import WINDOW_SECONDS, CoreMeter, ThreadGovernor
+from localllm.devices.thrift import Thrift
 
 
 class FakeMeter(CoreMeter):
@@ -60,6 +61,50 @@ def test_what_others_did_during_a_pause_does_not_count() -> None:
     assert not governor.update(idle_seconds=5.0)
     assert governor.threads == 4
     assert meter.elapsed == 0.0  # a new measurement has begun
+
+
+class FakeThrift(Thrift):
+    """Allows what the test says."""
+
+    def __init__(self, allowed: int) -> None:
+        self.allowed = allowed
+
+    def threads(self, most: int) -> int:
+        return min(most, self.allowed)
+
+
+def test_thrift_caps_the_threads_from_the_first_step_on() -> None:
+    meter, thrift = FakeMeter(8), FakeThrift(2)
+    governor = ThreadGovernor(8, meter, thrift)
+    assert governor.threads == 2
+    assert not governor.update(idle_seconds=0.0)
+    thrift.allowed = 8  # plugged in again
+    assert governor.update(idle_seconds=0.0)
+    assert governor.threads == 8
+
+
+@pytest.mark.parametrize(("allowed", "taken", "threads"), [(4, 2.0, 4), (4, 6.0, 2), (1, 0.0, 1), (1, 8.0, 1)])
+def test_the_lesser_of_what_others_leave_and_thrift_allows(allowed: int, taken: float, threads: int) -> None:
+    meter = FakeMeter(8)
+    governor = ThreadGovernor(8, meter, FakeThrift(allowed))
+    meter.taken = taken
+    governor.update(idle_seconds=0.0)
+    assert governor.threads == threads
+
+
+def test_the_cap_holds_between_measurements_and_after_a_pause() -> None:
+    meter, thrift = FakeMeter(8), FakeThrift(8)
+    governor = ThreadGovernor(8, meter, thrift)
+    meter.taken = 5.0
+    governor.update(idle_seconds=0.0)
+    assert governor.threads == 3
+    meter.elapsed = 0.0  # too soon to measure again
+    thrift.allowed = 2
+    assert governor.update(idle_seconds=0.0)
+    assert governor.threads == 2
+    thrift.allowed = 4
+    assert governor.update(idle_seconds=5.0)  # what others did meanwhile is forgotten, the cap is not
+    assert governor.threads == 4
 
 
 @pytest.mark.slow

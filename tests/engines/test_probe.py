@@ -4,15 +4,17 @@ import importlib.util
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 import msgspec
 import pytest
 
+from localllm.engines import probe as probe_module
 from localllm.engines.back_ends import EngineReport
 from localllm.engines.llama_cpp import devices
 from localllm.engines.llama_cpp.ggml import FunctionMissing, Functions
-from localllm.engines.probe import ENGINES, probe
-from localllm.errors import InvalidRequest
+from localllm.engines.probe import probe
+from localllm.errors import EngineUnavailable, InvalidRequest
 
 
 def run(*arguments: str, code: str = "") -> "subprocess.CompletedProcess[bytes]":
@@ -51,12 +53,12 @@ import os, sys
 from localllm.engines import probe
 from localllm.engines.back_ends import EngineReport
 
-def noisy():
+def noisy(name):
     print("a driver says hello")
     os.write(1, b"and again")
-    return EngineReport(engine="noisy", is_usable=True)
+    return EngineReport(engine=name, is_usable=True)
 
-probe._PROBES = {"noisy": noisy}
+probe.probe = noisy
 probe.main()
 """,
     )
@@ -67,10 +69,22 @@ probe.main()
 
 
 def test_an_engine_that_there_is_not() -> None:
-    assert ENGINES == ("llama_cpp", "executorch")
-    with pytest.raises(InvalidRequest, match="there is no engine 'tpu'; there are llama_cpp, executorch") as caught:
+    with pytest.raises(InvalidRequest, match="there is no engine 'tpu'; there are llama_cpp, ") as caught:
         probe("tpu")
     assert caught.value.param == "engine"
+
+
+def test_an_engine_that_cannot_be_imported_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(name: str) -> NoReturn:
+        raise EngineUnavailable(f"the engine {name} cannot be used: ImportError: libtvm.so")
+
+    monkeypatch.setattr(probe_module, "kind_of", refuse)
+    report = probe("mlc")
+    assert (report.engine, report.is_usable) == ("mlc", False)
+    assert report.reason == "the engine mlc cannot be used: ImportError: libtvm.so"
+
+
+KINDS = {"CPU": "cpu", "CUDA": "gpu", "Vulkan": "igpu", "BLAS": "accelerator"}
 
 
 class FakeGgml:
@@ -133,6 +147,7 @@ def test_back_ends_of_other_builds(
         len(back_ends.get(row.name, [])) for row in report.back_ends
     ]
     for name, device in told.items():
+        assert device.kind == KINDS[name.rstrip("0123")]
         assert device.description == "\ufffd made up"
         assert device.memory_total_bytes == (None if name.startswith("BLAS") else 8 * 2**30)
         assert (device.memory_free_bytes == 5 * 2**30) == name.startswith(("CUDA", "Vulkan"))

@@ -13,11 +13,13 @@ from types import MappingProxyType
 from msgspec import Struct
 
 from localllm.devices.cpu import processor_name
-from localllm.engines.back_ends import BackEnd, Device, EngineReport
+from localllm.engines.back_ends import BackEnd, Device, DeviceKind, EngineReport
 from localllm.engines.executorch.native import INSTALL, Runtime, is_installed, open_runtime
+from localllm.engines.executorch.openvino_version import BELOW, installed_openvino, is_too_new
 from localllm.errors import EngineUnavailable
 
 OPENVINO_INSTALL = 'pip install "openvino>=2025.1,<2026"'  # as the extra executorch[openvino] has it
+_ELSEWHERE = f"in an environment without the engine openvino, which needs OpenVINO {BELOW}: {OPENVINO_INSTALL}"
 _SNAPDRAGON = "a device with a Snapdragon processor, and a build of ExecuTorch for it"
 _SNAPDRAGON_FILES = ("/sys/devices/soc0/family", "/sys/devices/soc0/machine", "/proc/device-tree/compatible")
 _SNAPDRAGON_WORDS = ("snapdragon", "qcom", "qualcomm")
@@ -88,22 +90,32 @@ def _back_end(name: str, known: _Known, runtime: Runtime) -> BackEnd:
 
 
 def _computes_elsewhere(back_end: BackEnd) -> bool:
-    return any(device.name != "CPU" for device in back_end.devices)
+    return any(device.kind != "cpu" for device in back_end.devices)
 
 
 def _xnnpack() -> Verdict:
-    return Verdict(is_usable=True, devices=(Device(name="CPU", description=processor_name()),))
+    return Verdict(is_usable=True, devices=(Device(name="CPU", kind="cpu", description=processor_name()),))
 
 
 def _openvino() -> Verdict:
+    """OpenVINO 2026.4 with ExecuTorch 1.5.1, tried: the back end calls itself available, but programs compiled by
+    2025.4 do not load, and running one compiled by 2026.4 ends the process. With 2025.4 the same ones run."""
     if importlib.util.find_spec("openvino") is None:
         return Verdict(is_usable=False, reason="its library is not installed", remedy=OPENVINO_INSTALL)
+    found = installed_openvino()
+    if is_too_new(found):
+        reason = f"OpenVINO {found} is installed, and ExecuTorch is built for {BELOW - 1}: no program runs"
+        return Verdict(is_usable=False, reason=reason, remedy=_ELSEWHERE)
     try:
         from openvino import Core
 
         core = Core()
         devices = tuple(
-            Device(name=name, description=str(core.get_property(name, "FULL_DEVICE_NAME")).strip())
+            Device(
+                name=name,
+                kind=_openvino_kind(name),
+                description=str(core.get_property(name, "FULL_DEVICE_NAME")).strip(),
+            )
             for name in core.available_devices
         )
     except Exception as error:  # its plugins raise RuntimeError, and whatever else goes wrong when they are loaded
@@ -114,11 +126,20 @@ def _openvino() -> Verdict:
     return Verdict(is_usable=True, devices=devices)
 
 
+def _openvino_kind(name: str) -> DeviceKind:
+    """Of a device such as CPU, GPU.0 or NPU."""
+    kinds: Mapping[str, DeviceKind] = {"CPU": "cpu", "GPU": "gpu", "NPU": "npu"}
+    return kinds.get(name.partition(".")[0], "")
+
+
 def _coreml() -> Verdict:
     if platform.system() != "Darwin":
         return Verdict(is_usable=False, reason="it needs macOS", remedy="a Mac")
-    names = ("CPU", "GPU", "Neural Engine") if platform.machine() == "arm64" else ("CPU", "GPU")
-    return Verdict(is_usable=True, devices=tuple(Device(name=name) for name in names))
+    cpu = Device(name="CPU", kind="cpu")
+    if platform.machine() != "arm64":
+        return Verdict(is_usable=True, devices=(cpu, Device(name="GPU", kind="gpu")))
+    gpu, npu = Device(name="GPU", kind="igpu"), Device(name="Neural Engine", kind="npu")
+    return Verdict(is_usable=True, devices=(cpu, gpu, npu))
 
 
 def _qualcomm() -> Verdict:
@@ -133,7 +154,7 @@ def _qualcomm() -> Verdict:
             reason=f"{library} cannot be loaded",
             remedy="install Qualcomm's AI Runtime (QNN) where the system finds its libraries",
         )
-    return Verdict(is_usable=True, devices=(Device(name="HTP", description="Hexagon Tensor Processor"),))
+    return Verdict(is_usable=True, devices=(Device(name="HTP", kind="npu", description="Hexagon Tensor Processor"),))
 
 
 def _is_snapdragon() -> bool:

@@ -19,6 +19,7 @@ from typing import Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from localllm.engines.executorch.openvino_version import installed_openvino, is_too_new
 from localllm.errors import EngineUnavailable
 
 INSTALL = 'pip install "localllm[executorch]"'
@@ -175,7 +176,8 @@ def _open(threads: int) -> Runtime:
 def _import_bindings() -> object:
     """The bindings alone, or by the way that the package itself goes: where they have moved, and where more must be
     set up first (folders of DLLs, openvino's library)."""
-    if sys.platform != "win32" and importlib.util.find_spec("openvino") is None:
+    has_openvino = importlib.util.find_spec("openvino") is not None and not is_too_new(installed_openvino())
+    if sys.platform != "win32" and not has_openvino:
         with suppress(ImportError):
             return importlib.import_module(_BINDINGS)
     return importlib.import_module(_BINDINGS_AND_MORE)

@@ -1,9 +1,10 @@
 """The devices that llama.cpp computes on, from ggml's own registry (ggml/include/ggml-backend.h)."""
 
 import ctypes
+from types import MappingProxyType
 
 from localllm.devices.cpu import available_memory_bytes
-from localllm.engines.back_ends import BackEnd, Device, EngineReport
+from localllm.engines.back_ends import BackEnd, Device, DeviceKind, EngineReport
 from localllm.engines.llama_cpp.ggml import FunctionMissing, Functions, Signatures, bind_functions
 from localllm.engines.llama_cpp.native import BUILD, Handle, supports_gpu
 
@@ -14,7 +15,8 @@ GPU_REMEDY = (
     "https://llama-cpp-python.readthedocs.io/en/latest/#supported-backends"
 )
 DRIVER_REMEDY = "install the driver of the device, or let this process see it"
-_CPU, _GPU, _INTEGRATED_GPU = 0, 1, 2  # enum ggml_backend_dev_type; 3 is a library for the CPU, such as BLAS
+# enum ggml_backend_dev_type. More of them may come; 4 stands for several devices together.
+_KINDS: MappingProxyType[int, DeviceKind] = MappingProxyType({0: "cpu", 1: "gpu", 2: "igpu", 3: "accelerator"})
 
 _POINTER, _SIZE, _TEXT = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p
 _SIGNATURES: Signatures = {
@@ -68,13 +70,14 @@ class _Registry:
         )
 
     def _device(self, handle: Handle) -> Device:
-        kind = self._functions["ggml_backend_dev_type"](handle)
-        self.has_gpu = self.has_gpu or kind in (_GPU, _INTEGRATED_GPU)
+        kind = _KINDS.get(self._functions["ggml_backend_dev_type"](handle), "")
+        self.has_gpu = self.has_gpu or kind in {"gpu", "igpu"}
         free, total = ctypes.c_size_t(), ctypes.c_size_t()
         self._functions["ggml_backend_dev_memory"](handle, ctypes.byref(free), ctypes.byref(total))
-        free_bytes = available_memory_bytes() if kind == _CPU else free.value  # ggml takes all of the CPU's for free
+        free_bytes = available_memory_bytes() if kind == "cpu" else free.value  # ggml takes all of the CPU's for free
         return Device(
             name=_text(self._functions["ggml_backend_dev_name"](handle)),
+            kind=kind,
             description=_text(self._functions["ggml_backend_dev_description"](handle)),
             memory_free_bytes=free_bytes if total.value else None,  # without memory of its own there is none to tell of
             memory_total_bytes=total.value or None,

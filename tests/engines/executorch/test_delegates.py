@@ -11,7 +11,7 @@ from typing import cast
 import pytest
 
 from localllm.engines.back_ends import BackEnd
-from localllm.engines.executorch import delegates
+from localllm.engines.executorch import delegates, openvino_version
 from localllm.engines.executorch.native import INSTALL, Runtime
 from localllm.errors import EngineUnavailable
 
@@ -57,11 +57,12 @@ def on(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
 
 
 @pytest.fixture
-def openvino(monkeypatch: pytest.MonkeyPatch) -> Callable[[type], None]:
+def openvino(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Install OpenVINO with such a core."""
 
-    def install(core: type) -> None:
+    def install(core: type, version: str = "2025.4.1") -> None:
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+        monkeypatch.setattr(openvino_version, "version", lambda package: version)
         monkeypatch.setitem(sys.modules, "openvino", SimpleNamespace(Core=core))
 
     return install
@@ -70,7 +71,7 @@ def openvino(monkeypatch: pytest.MonkeyPatch) -> Callable[[type], None]:
 def test_xnnpack_runs_wherever_it_is_registered() -> None:
     row = found(*WHEEL)["xnnpack"]
     assert (row.is_registered, row.is_usable) == (True, True)
-    assert [device.name for device in row.devices] == ["CPU"]
+    assert [(device.name, device.kind) for device in row.devices] == [("CPU", "cpu")]
 
 
 def test_every_row_says_why_not_and_what_would_change_it() -> None:
@@ -134,7 +135,7 @@ def test_core_ml_needs_macos(on: Callable[[str, str], None], machine: str) -> No
     on("Darwin", machine)
     row = found("CoreMLBackend")["coreml"]
     assert row.is_usable
-    assert ("Neural Engine" in [device.name for device in row.devices]) == (machine == "arm64")
+    assert [device.kind for device in row.devices] == (["cpu", "igpu", "npu"] if machine == "arm64" else ["cpu", "gpu"])
     assert not found()["coreml"].is_usable
 
 
@@ -144,15 +145,32 @@ def test_openvino_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (row.is_usable, row.remedy) == (False, 'pip install "openvino>=2025.1,<2026"')
 
 
-def test_openvino_tells_of_its_devices(openvino: Callable[[type], None]) -> None:
+def test_openvino_tells_of_its_devices(openvino: Callable[..., None]) -> None:
     openvino(FakeCore)
     row = found(*WHEEL)["openvino"]
     assert row.is_usable
-    assert [(device.name, device.description) for device in row.devices] == [
-        ("CPU", "Intel CPU"),
-        ("GPU.0", "Intel GPU.0"),
-        ("NPU", "Intel NPU"),
+    assert [(device.name, device.kind, device.description) for device in row.devices] == [
+        ("CPU", "cpu", "Intel CPU"),
+        ("GPU.0", "gpu", "Intel GPU.0"),
+        ("NPU", "npu", "Intel NPU"),
     ]
+
+
+@pytest.mark.parametrize("version", ["2026.0.0", "2026.4.1", "2027.1"])
+def test_an_openvino_that_executorch_is_not_built_for(openvino: Callable[..., None], version: str) -> None:
+    openvino(FakeCore, version)
+    row = found(*WHEEL)["openvino"]
+    assert (row.is_registered, row.is_usable, row.devices) == (True, False, ())
+    assert row.reason == f"OpenVINO {version} is installed, and ExecuTorch is built for 2025: no program runs"
+    assert row.remedy.startswith("in an environment without the engine openvino")
+    assert row.remedy.endswith('pip install "openvino>=2025.1,<2026"')
+    runtime = SimpleNamespace(registered=frozenset(WHEEL), has_back_end=lambda name: True)
+    assert not delegates.is_usable("OpenvinoBackend", cast(Runtime, runtime))
+
+
+def test_an_openvino_of_an_unknown_version_is_tried(openvino: Callable[..., None]) -> None:
+    openvino(FakeCore, "unknown")
+    assert found(*WHEEL)["openvino"].is_usable
 
 
 @pytest.mark.parametrize(
@@ -162,7 +180,7 @@ def test_openvino_tells_of_its_devices(openvino: Callable[[type], None]) -> None
         (BrokenCore, "its library does not work: no plugins.xml at all"),
     ],
 )
-def test_an_openvino_that_is_of_no_use(openvino: Callable[[type], None], core: type, reason: str) -> None:
+def test_an_openvino_that_is_of_no_use(openvino: Callable[..., None], core: type, reason: str) -> None:
     openvino(core)
     row = found(*WHEEL)["openvino"]
     assert (row.is_usable, row.reason) == (False, reason)
@@ -186,7 +204,7 @@ def test_a_library_that_does_not_load_is_a_reason(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize(("core", "has_gpu"), [(FakeCore, True), (NoDevices, False)])
 def test_a_gpu_is_whatever_is_no_cpu(
-    openvino: Callable[[type], None], monkeypatch: pytest.MonkeyPatch, core: type, has_gpu: bool
+    openvino: Callable[..., None], monkeypatch: pytest.MonkeyPatch, core: type, has_gpu: bool
 ) -> None:
     openvino(core)
     runtime = SimpleNamespace(registered=frozenset(WHEEL), has_back_end=lambda name: True, build="executorch 1.5.1")

@@ -38,6 +38,8 @@ class OpenVino:
             found = _version(package)
             if not least <= found < below:
                 words = ".".join(map(str, found)) or "of an unknown version"
+                if package == "openvino" and found >= below:
+                    words += ", which the engine openvino needs (use an environment of its own)"
                 return f"exporting for OpenVINO does not work with {package} {words}; {INSTALL}"
         return ""
 

@@ -1,0 +1,1 @@
+"""What tells of power and heat, system by system."""
