@@ -12,7 +12,7 @@ import platformdirs
 from msgspec import Meta, Struct
 
 from localllm.errors import ConfigError
-from localllm.types import Guessing, Priority
+from localllm.types import Guessing, Preference, Priority, Workload
 
 ENV_PREFIX = "LOCALLLM_"
 DEFAULT_PORT = 11500
@@ -38,6 +38,13 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     host: str = "127.0.0.1"  # address that `serve` binds
     port: Port = DEFAULT_PORT  # port that `serve` binds; 0 picks a free one
     api_key: str = ""  # key that clients of `serve` must send; empty: none
+    engine: str = ""  # that runs models; auto: the fastest by measurement; empty: the usual one for their format
+    workload: Workload | None = None  # what the engine is chosen for; unset: serving for `serve`, else chat
+    device: str = "auto"  # where models compute: auto, cpu, gpu, npu, or a name as `localllm devices` shows it
+    prefer: Preference = "speed"  # what gives way on battery and heat: speed, battery or quiet
+    kv_type: Literal["auto", "f16", "q8_0"] = "auto"  # how KV is kept; auto: f16 where that fits
+    allow_smaller: bool = False  # whether a smaller quant of the same model may do where the one named does not load
+    engine_options: dict[str, str] = {}  # of one engine alone, by name
     context: Positive | None = None  # tokens for each answer with its prompt; unset: the most that fits
     parallel: Positive | None = None  # answers generated at the same time; unset: sized from memory
     threads: Positive | None = None  # CPU threads; unset: the physical cores this process may use
@@ -126,6 +133,12 @@ def worker_environment() -> dict[str, str]:
     secret = ("TOKEN", "API_KEY", "_KEYS", "PASSWORD", "SECRET")
     kept = {name: value for name, value in os.environ.items() if not any(word in name for word in secret)}
     return kept | {"GGML_NO_BACKTRACE": "1"}
+
+
+def llama_library_folder(environment: Mapping[str, str] | None = None) -> Path | None:
+    """Where llama-cpp-python takes its native libraries from, if not from its own folder (its `_ctypes_extensions`)."""
+    env = os.environ if environment is None else environment
+    return _folder(env.get("LLAMA_CPP_LIB_PATH"))
 
 
 def download_environment(scratch: Path) -> dict[str, str]:

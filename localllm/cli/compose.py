@@ -4,17 +4,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from localllm.cli.extras import missing_words, require_extra
+from localllm.cli.extras import missing_words, require_engine, require_extra
+from localllm.cli.placing import Placer
 from localllm.cli.talk import NOTHING_HERE, download_bar, reading_bar, say, warn
 from localllm.config import Settings
-from localllm.engines.plan import LoadPlan, Scheduling
+from localllm.engines.plan import Scheduling
 from localllm.errors import ConfigError, LoadFailed, LocalLLMError
 from localllm.models.local import LocalModel
 from localllm.models.manifest import Manifest
 from localllm.models.resolve import Pullable
 from localllm.runtime.library import Library
 from localllm.runtime.local import LocalService
-from localllm.runtime.served import ServedModel
+from localllm.types import Workload
 from localllm.units import size_words
 
 if TYPE_CHECKING:
@@ -31,8 +32,7 @@ def bring(reference: str, settings: Settings) -> LocalModel:
     found = library.resolve(reference)
     if not isinstance(found, LocalModel):
         found = library.load(fetch(found, library, to_run=True))
-    if found.engine == "executorch":
-        require_extra("executorch", offline=settings.offline)
+    require_engine(found.engine, offline=settings.offline)
     return found
 
 
@@ -93,33 +93,30 @@ def check_models(library: Library, manifests: Iterable[Manifest]) -> "Iterator[M
 
 
 def make_service(
-    models: Sequence[LocalModel], settings: Settings, *, jobs: int | None = None, keeps_prompts: bool = False
+    models: Sequence[LocalModel],
+    settings: Settings,
+    *,
+    jobs: int | None = None,
+    keeps_prompts: bool = False,
+    workload: Workload = "chat",
 ) -> LocalService:
     """A service over models on this disk. `jobs` is how many answers to prepare for where no setting says;
-    `keeps_prompts`: what was read of prompts is kept on disk, as far as the settings allow.
+    `keeps_prompts`: what was read of prompts is kept on disk, as far as the settings allow; `workload` is what
+    --engine auto chooses for where no setting says. Measuring engines, which that may do, needs a loop of its own.
 
-    Raises ConfigError, or ModelError for a draft model that cannot be had.
+    Raises ConfigError, EngineUnavailable, or ModelError, also for a draft model that cannot be had.
     """
-    scheduling = _scheduling(settings, models, keeps_prompts=keeps_prompts)
-    served = [ServedModel(model, _plan(model, settings, scheduling, jobs)) for model in models]
-    return LocalService(served, Library(settings).known_as)
-
-
-def _plan(model: LocalModel, settings: Settings, scheduling: Scheduling, jobs: int | None) -> LoadPlan:
-    return LoadPlan(
-        engine=model.engine,
-        path=model.path,
-        parts=model.parts,
-        beside=model.beside,
-        sha256=model.sha256,
-        identity=model.identity,
-        context_tokens=settings.context,
-        max_jobs=settings.parallel or jobs,
-        threads=settings.threads,
-        flash_attention=settings.flash_attention,
+    library = Library(settings)
+    placer = Placer(
+        settings=settings,
+        store=library.store,
+        scheduling=_scheduling(settings, models, keeps_prompts=keeps_prompts),
         adapters={name: _adapter_path(name, path) for name, path in settings.lora.items()},
-        scheduling=scheduling,
+        jobs=jobs,
+        workload=settings.workload or workload,
     )
+    served = [placer.place(model, lambda one, its: make_service([one], its)) for model in models]
+    return LocalService(served, library.known_as)
 
 
 def _scheduling(settings: Settings, models: Sequence[LocalModel], *, keeps_prompts: bool) -> Scheduling:

@@ -12,7 +12,7 @@ from msgspec import Struct
 from localllm.cli.talk import say
 from localllm.errors import EngineUnavailable
 
-Name = Literal["executorch"]
+Name = Literal["executorch", "openvino"]
 
 
 class _Extra(Struct, frozen=True, kw_only=True):
@@ -25,6 +25,7 @@ class _Extra(Struct, frozen=True, kw_only=True):
 
 _EXTRAS: dict[Name, _Extra] = {
     "executorch": _Extra(title="ExecuTorch", packages=("executorch", "tokenizers", "torch"), size="1.2 GB"),
+    "openvino": _Extra(title="OpenVINO", packages=("openvino-genai",), size="250 MB"),
 }
 
 
@@ -43,6 +44,13 @@ def require_extra(name: Name, *, offline: bool = False) -> None:
         refusal = missing_words(name)
     if refusal:
         raise EngineUnavailable(refusal)
+
+
+def require_engine(engine: str, *, offline: bool = False) -> None:
+    """The same for the extra of an engine, if it has one."""
+    for name in _EXTRAS:
+        if name == engine:
+            require_extra(name, offline=offline)
 
 
 def missing_words(name: Name) -> str:

@@ -1,16 +1,44 @@
 """Options that several verbs share."""
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from localllm.errors import ConfigError
-from localllm.types import Guessing
+from localllm.types import Guessing, Preference, Workload
 
 Model = Annotated[
     str | None,
     typer.Option("--model", "-m", help="Model name or path to a .gguf. [default: the starter model]", metavar="MODEL"),
+]
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        help="Engine to run it, or auto: the fastest by measurement. [default: by its format]", metavar="NAME"
+    ),
+]
+For = Annotated[
+    Workload | None,
+    typer.Option("--for", help="What --engine auto chooses for. [default: serving for serve, else chat]"),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        help="auto, cpu, gpu, npu, or a name that `localllm devices` shows. [default: auto]", metavar="DEVICE"
+    ),
+]
+Prefer = Annotated[
+    Preference | None, typer.Option(help="battery, quiet: fewer threads on battery or heat. [default: speed]")
+]
+KvType = Annotated[
+    Literal["auto", "f16", "q8_0"] | None, typer.Option(help="How KV is kept; q8_0 takes half, and is slower.")
+]
+AllowSmaller = Annotated[
+    bool | None, typer.Option("--allow-smaller", help="A smaller quant here may do where the model does not load.")
+]
+EngineOption = Annotated[
+    list[str] | None, typer.Option(help="Option of the engine, such as model_lib; repeatable.", metavar="NAME=VALUE")
 ]
 Context = Annotated[
     int | None, typer.Option("--context", min=1, help="Tokens for a prompt with its answer.", metavar="TOKENS")
@@ -76,13 +104,27 @@ def parallel_of(text: str | None) -> int | None:
 
 def lora_of(texts: list[str] | None) -> dict[str, str] | None:
     """Paths by name; None where there are none. Raises ConfigError."""
+    return _pairs_of("--lora", "NAME=PATH", texts)
+
+
+def engine_options_of(texts: list[str] | None) -> dict[str, str] | None:
+    """Values by name; None where there are none. Raises ConfigError."""
+    return _pairs_of("--engine-option", "NAME=VALUE", texts)
+
+
+def _pairs_of(option: str, form: str, texts: list[str] | None) -> dict[str, str] | None:
     if not texts:
         return None
     pairs = [text.partition("=") for text in texts]
-    wrong = next((text for text, (name, _, path) in zip(texts, pairs, strict=True) if not name or not path), None)
+    wrong = next((text for text, (name, _, value) in zip(texts, pairs, strict=True) if not name or not value), None)
     if wrong is not None:
-        raise ConfigError(f"--lora takes NAME=PATH, not {wrong!r}")
-    names = {name: path for name, _, path in pairs}
-    if len(names) < len(pairs):
-        raise ConfigError("--lora: two adapters have the same name")
-    return names
+        raise ConfigError(f"{option} takes {form}, not {wrong!r}")
+    values = {name: value for name, _, value in pairs}
+    if len(values) < len(pairs):
+        raise ConfigError(f"{option}: {_named_twice(pairs)} is named twice")
+    return values
+
+
+def _named_twice(pairs: list[tuple[str, str, str]]) -> str:
+    names = [name for name, _, _ in pairs]
+    return next(name for name in names if names.count(name) > 1)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from localllm.cli import options
-from localllm.config import Settings, load_settings
+from localllm.config import load_settings
 from localllm.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from localllm.models.local import LocalModel
+    from localllm.runtime.local import LocalService
     from localllm.types import ChatRequest, Finished
 
 NAME = "run"
@@ -39,6 +39,13 @@ def command(
     seed: Annotated[int | None, typer.Option(min=0, help="The same seed gives the same answer.")] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer.", metavar="N")] = None,
     stop: Annotated[list[str] | None, typer.Option(help="End the answer before this text; repeatable.")] = None,
+    engine: options.Engine = None,
+    workload: options.For = None,
+    device: options.Device = None,
+    prefer: options.Prefer = None,
+    kv_type: options.KvType = None,
+    allow_smaller: options.AllowSmaller = None,
+    engine_option: options.EngineOption = None,
     context: options.Context = None,
     threads: options.Threads = None,
     flash_attention: options.FlashAttention = None,
@@ -47,11 +54,22 @@ def command(
     json: options.Json = False,
 ) -> None:
     """Answer one question and exit."""
-    from localllm.cli.compose import bring
+    from localllm.cli.compose import bring, make_service
     from localllm.types import ChatRequest, Message, SamplingChoice
 
     settings = load_settings(
-        model=model, context=context, threads=threads, flash_attention=flash_attention, offline=offline
+        model=model,
+        engine=engine,
+        workload=workload,
+        device=device,
+        prefer=prefer,
+        kv_type=kv_type,
+        allow_smaller=allow_smaller,
+        engine_options=options.engine_options_of(engine_option),
+        context=context,
+        threads=threads,
+        flash_attention=flash_attention,
+        offline=offline,
     )
     given = {
         "temperature": temperature,
@@ -68,19 +86,18 @@ def command(
     messages.append(Message("user", _question(prompt)))
     request = ChatRequest(messages=tuple(messages), sampling=sampling)
     local = bring(settings.model, settings)  # before the loop runs, which would keep Ctrl-C to itself
-    asyncio.run(_answer(request, local, settings, is_json=json, wants_stats=stats))
+    service = make_service([local], settings, jobs=1)
+    asyncio.run(_answer(request, service, local.id, is_json=json, wants_stats=stats))
 
 
 async def _answer(
-    request: "ChatRequest", local: "LocalModel", settings: Settings, *, is_json: bool, wants_stats: bool
+    request: "ChatRequest", service: "LocalService", model: str, *, is_json: bool, wants_stats: bool
 ) -> None:
-    from localllm.cli.compose import make_service
     from localllm.cli.loading import load
     from localllm.cli.waiting import WaitingLine
     from localllm.tui.text import Cleaner
     from localllm.types import Finished, TextDelta
 
-    service = make_service([local], settings, jobs=1)
     cleaner = Cleaner() if sys.stdout.isatty() else None  # a model's text must not drive the terminal
     waiting = WaitingLine()
     end: Finished | None = None
@@ -104,7 +121,7 @@ async def _answer(
             print(flush=True)
         await service.close()
     if end is not None:
-        _finish(end, "".join(parts), local.id, is_json=is_json, wants_stats=wants_stats)
+        _finish(end, "".join(parts), model, is_json=is_json, wants_stats=wants_stats)
 
 
 def _finish(end: "Finished", text: str, model: str, *, is_json: bool, wants_stats: bool) -> None:

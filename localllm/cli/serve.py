@@ -31,6 +31,13 @@ def command(
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="0 picks a free one. [default: 11500]")] = None,
     parallel: options.Parallel = None,
     max_queue: options.MaxQueue = None,
+    engine: options.Engine = None,
+    workload: options.For = None,
+    device: options.Device = None,
+    prefer: options.Prefer = None,
+    kv_type: options.KvType = None,
+    allow_smaller: options.AllowSmaller = None,
+    engine_option: options.EngineOption = None,
     context: options.Context = None,
     threads: options.Threads = None,
     flash_attention: options.FlashAttention = None,
@@ -51,6 +58,13 @@ def command(
         port=port,
         parallel=options.parallel_of(parallel),
         max_queue=max_queue,
+        engine=engine,
+        workload=workload,
+        device=device,
+        prefer=prefer,
+        kv_type=kv_type,
+        allow_smaller=allow_smaller,
+        engine_options=options.engine_options_of(engine_option),
         context=context,
         threads=threads,
         flash_attention=flash_attention,
@@ -66,7 +80,7 @@ def command(
 
     clients = Clients(settings.api_key, settings.keys, share_cache=settings.share_cache)
     listener = bind(settings.host, settings.port, clients)
-    service = make_service([bring(settings.model, settings)], settings, keeps_prompts=True)
+    service = make_service([bring(settings.model, settings)], settings, keeps_prompts=True, workload="serving")
     # uvicorn raises a signal again after it has shut down; by then there is nothing left to do for it
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: None)

@@ -103,13 +103,15 @@ def _stored(library: Library, manifest: Manifest) -> Sheet:
 
 def _in_place(model: LocalModel) -> Sheet:
     paths = [Path(path) for path in model.parts or (model.path,)] if model.size_bytes else []
+    if len(paths) == 1 and paths[0].is_dir():
+        paths = sorted(path for path in paths[0].iterdir() if path.is_file())
     rows = [FileRow(filename=path.name, size_bytes=path.stat().st_size, path=str(path)) for path in paths]
     return Sheet(name=model.id, where="in place", size_bytes=model.size_bytes, files=tuple(rows))
 
 
 def _with_outlook(sheet: Sheet, library: Library, model: LocalModel) -> Sheet:
     """The sheet with what the files' headers say."""
-    if model.engine == "echo":
+    if model.format not in ("gguf", "pte"):  # others say nothing of themselves before they are loaded
         return sheet
     outlook = library.outlook_here(model)
     if isinstance(outlook, ProgramOutlook):

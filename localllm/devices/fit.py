@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from localllm.errors import LoadFailed
+from localllm.errors import LoadFailed, NoRoom
 from localllm.units import size_words
 
 MAX_AUTO_CONTEXT = 8192
@@ -30,24 +30,26 @@ def fit_kv(
     available_bytes: int,
     context: int | None,
     jobs: int | None,
+    share: float = KV_SHARE,
 ) -> Fit:
     """Choose what was left open, within memory; what was asked for is kept or refused, never reduced.
 
-    `bytes_per_token` is KV for one token of one sequence, `trained_tokens` the context the model was
-    trained for. Raises LoadFailed when an explicit choice does not fit `available_bytes`.
+    `bytes_per_token` is KV for one token of one sequence, `trained_tokens` the context the model was trained for,
+    `share` the part of `available_bytes` that may be taken unasked. Raises NoRoom for what does not fit
+    `available_bytes`, LoadFailed for more context than trained.
     """
     if context is not None and context > trained_tokens:
         raise LoadFailed(
             f"this model was trained for a context of {trained_tokens} tokens, {context} were asked for; "
             f"use --context {trained_tokens} or less"
         )
-    budget = available_bytes * (1.0 if context and jobs else KV_SHARE)
+    budget = available_bytes * (1.0 if context and jobs else share)
     tokens = context or _auto_context(bytes_per_token, trained_tokens, budget, jobs or 1)
     tokens = -(-tokens // CONTEXT_STEP) * CONTEXT_STEP
     count = jobs or _auto_jobs(bytes_per_token * tokens, budget)
     fit = Fit(context_tokens=tokens, jobs=count, kv_bytes=bytes_per_token * tokens * count)
     if fit.kv_bytes > available_bytes:
-        raise LoadFailed(
+        raise NoRoom(
             f"{count} × {tokens} tokens of context need {size_words(fit.kv_bytes)}, "
             f"{size_words(available_bytes)} are free; lower --context or --parallel"
         )

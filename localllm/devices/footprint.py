@@ -1,7 +1,7 @@
 """What memory a model takes, from the numbers in its header: weights, KV, compute buffers, the program around them.
 
 The formulas follow what llama.cpp (0c1e57098, in llama-cpp-python 0.3.36) allocates when `engines/llama_cpp/runner.py`
-makes its context on a CPU: f16 KV, one stream for each job. They were fitted to
+makes its context on a CPU: one stream of KV for each job. They were fitted to
 
 - the library's own log ("compute buffer size", "KV buffer size") for ten models of zeros: llama, gemma3, qwen3 and a
   mixture of experts, 4 to 24 layers, widths of 256 to 1024, vocabularies of 1,000 to 67,000; 512 to 8192 tokens, 1 to
@@ -11,13 +11,19 @@ makes its context on a CPU: f16 KV, one stream for each job. They were fitted to
   load (Q4_0, Q4_K) showed the copy too, which is `droppable_bytes`.
 """
 
+from types import MappingProxyType
+from typing import Literal
+
 from msgspec import Struct
 
 from localllm.devices.fit import CONTEXT_STEP
 
+KvType = Literal["f16", "q8_0"]
+
 PIECE_TOKENS = 256  # of prompts read at once (CHUNK_TOKENS of the runner), and so the rows of activations in memory
 UBATCH_TOKENS = 512  # that the library reserves activations for; those never used never become resident
-KV_BYTES = 2  # float16
+KV_BLOCK_VALUES = 32  # of a key or value that q8_0 keeps together: a byte each, and a float16 for all
+KV_BLOCK_BYTES: "MappingProxyType[KvType, int]" = MappingProxyType({"f16": 64, "q8_0": 34})  # for so many values
 
 # A worker without weights: Python, numpy, the native library, its working memory (measured with tiny models).
 PROGRAM_BYTES = 56 * 2**20
@@ -56,6 +62,8 @@ class ModelShape(Struct, frozen=True, kw_only=True):
         0  # of weights_bytes, of which a token reads a row: embeddings that are not the output matrix too
     )
     repacked_bytes: int = 0  # of weights_bytes, which this processor's kernels want in another order
+    layer_bytes: tuple[int, ...] = ()  # of weights_bytes, in each layer; empty: about the same in all
+    output_bytes: int = 0  # what computes the logits, embeddings that it uses too counted in; 0: by the widths
 
 
 class Footprint(Struct, frozen=True, kw_only=True):
@@ -79,9 +87,15 @@ class Footprint(Struct, frozen=True, kw_only=True):
 
 
 def footprint(
-    shape: ModelShape, *, context_tokens: int, jobs: int, flash_attention: bool, swa_full: bool = True
+    shape: ModelShape,
+    *,
+    context_tokens: int,
+    jobs: int,
+    flash_attention: bool,
+    kv_type: KvType = "f16",
+    swa_full: bool = True,
 ) -> Footprint:
-    """For `jobs` at once with `context_tokens` each; `swa_full` as in `kv_bytes`."""
+    """For `jobs` at once with `context_tokens` each; `kv_type` and `swa_full` as in `kv_bytes`."""
     tokens = _whole_steps(context_tokens)
     activations = compute_bytes(
         shape, context_tokens=tokens, flash_attention=flash_attention, rows=PIECE_TOKENS, outputs=jobs
@@ -90,28 +104,38 @@ def footprint(
     logits = 4 * jobs * shape.vocabulary
     return Footprint(
         weights_bytes=shape.weights_bytes,
-        kv_bytes=kv_bytes(shape, context_tokens=tokens, swa_full=swa_full) * jobs,
+        kv_bytes=kv_bytes(shape, context_tokens=tokens, kv_type=kv_type, swa_full=swa_full) * jobs,
         compute_bytes=activations + work + logits,
         overhead_bytes=overhead_bytes(shape),
         droppable_bytes=shape.repacked_bytes,
     )
 
 
-def kv_bytes_per_token(shape: ModelShape) -> int:
+def values_bytes(values: int, kv_type: KvType) -> int:
+    """So many numbers of keys and values, in whole blocks (`ggml_row_size`)."""
+    return values * KV_BLOCK_BYTES[kv_type] // KV_BLOCK_VALUES
+
+
+def kv_bytes_per_token(shape: ModelShape, kv_type: KvType = "f16") -> int:
     """K and V of one token in all layers."""
-    return sum(shape.kv_heads) * (shape.key_length + shape.value_length) * KV_BYTES
+    return values_bytes(sum(shape.kv_heads) * (shape.key_length + shape.value_length), kv_type)
 
 
-def kv_bytes(shape: ModelShape, *, context_tokens: int, swa_full: bool = True) -> int:
+def fits_kv_type(shape: ModelShape, kv_type: KvType) -> bool:
+    """Whether the heads are whole blocks; llama.cpp refuses any other for q8_0 (`llama_init_from_model`)."""
+    return kv_type == "f16" or not (shape.key_length % KV_BLOCK_VALUES or shape.value_length % KV_BLOCK_VALUES)
+
+
+def kv_bytes(shape: ModelShape, *, context_tokens: int, kv_type: KvType = "f16", swa_full: bool = True) -> int:
     """K and V of one job. `swa_full` is llama.cpp's setting of that name, on by default: layers with a sliding window
     keep the whole context nevertheless. Without it they keep the window and a micro-batch (llama-kv-cache-iswa.cpp).
     """
     tokens = _whole_steps(context_tokens)
-    everything = kv_bytes_per_token(shape) * tokens
+    everything = kv_bytes_per_token(shape, kv_type) * tokens
     if swa_full or not shape.sliding_window or not shape.sliding_layers:
         return everything
     kept = min(tokens, _whole_steps(shape.sliding_window + UBATCH_TOKENS))
-    return everything - (tokens - kept) * kv_bytes_per_token(shape) * shape.sliding_layers // shape.layers
+    return everything - (tokens - kept) * kv_bytes_per_token(shape, kv_type) * shape.sliding_layers // shape.layers
 
 
 def compute_bytes(shape: ModelShape, *, context_tokens: int, flash_attention: bool, rows: int, outputs: int) -> int:

@@ -7,8 +7,15 @@ import msgspec
 from msgspec import Struct
 
 from localllm.devices.fit import CONTEXT_STEP, MIN_CONTEXT, fit_kv
-from localllm.devices.footprint import Footprint, ModelShape, footprint, kv_bytes_per_token, overhead_bytes
-from localllm.errors import LoadFailed
+from localllm.devices.footprint import (
+    Footprint,
+    KvType,
+    ModelShape,
+    footprint,
+    kv_bytes_per_token,
+    overhead_bytes,
+)
+from localllm.errors import ModelError
 from localllm.units import size_words
 
 # Bytes of weights that decoding read in a second, to what `bandwidth.py`'s way of reading gave: one thread each, by CPU
@@ -31,6 +38,13 @@ SPEED_CLASSES: tuple[tuple[float, SpeedClass], ...] = (
 )
 
 
+class ContextSettings(Struct, frozen=True, kw_only=True):
+    """Of a context, what its size depends on."""
+
+    flash_attention: bool | None  # None: as the runner chooses on a CPU
+    kv_type: KvType
+
+
 class Forecast(Struct, frozen=True, kw_only=True):
     """What to expect. Where it does not fit, context and jobs are what was asked for, or else the least there is."""
 
@@ -49,48 +63,48 @@ def forecast(
     available_bytes: int,
     context: int | None,
     jobs: int | None,
-    bandwidth: Callable[[], float],
+    bandwidth: Callable[[], float] | None,
     flash_attention: bool | None = None,
+    kv_type: KvType = "f16",
 ) -> Forecast:
     """Choose context and jobs like the runner does, where they are None, and say what comes of it.
 
     `available_bytes` is what is free before the model is loaded; `bandwidth` (`memory_bandwidth`), bytes a second, is
-    asked only where the model fits. Raises nothing: what is impossible has `fits` false and reasons.
+    asked only where the model fits; None: nothing is said of the speed. Raises nothing: what is impossible has `fits`
+    false and reasons.
     """
-    tokens, count, refusal = _choice(shape, available_bytes, context, jobs)
-    need = _need(shape, tokens, count, flash_attention)
+    settings = ContextSettings(flash_attention=flash_attention, kv_type=kv_type)
+    tokens, count, refusal = _choice(shape, available_bytes, context, jobs, kv_type)
+    need = _need(shape, tokens, count, settings)
     plan = Forecast(fits=False, context_tokens=tokens, jobs=count, footprint=need)
     if context is not None and context > shape.context_tokens:
         return msgspec.structs.replace(plan, reasons=(refusal,))
     if refusal or need.total_bytes > available_bytes:
         needed = f"it takes {size_words(need.total_bytes)} with {count} × {tokens} tokens of context ({_parts(need)})"
-        remedy = _remedy(shape, available_bytes, count, flash_attention)
+        remedy = _remedy(shape, available_bytes, count, settings)
         return msgspec.structs.replace(plan, reasons=(f"{needed}; {size_words(available_bytes)} are free", *remedy))
-    read = bandwidth()
-    rate = decode_rate(shape, context_tokens=tokens, bandwidth=read)
     reasons = (
         *_memory_words(need, available_bytes),
-        _context_words(shape, tokens, count, is_chosen=context is None),
-        _speed_words(shape, tokens, read, rate),
+        context_words(shape, tokens, count, is_chosen=context is None),
     )
-    return msgspec.structs.replace(
-        plan, fits=True, tokens_per_second=rate, speed_class=speed_class(rate), reasons=reasons
-    )
+    plan = msgspec.structs.replace(plan, fits=True, reasons=reasons)
+    return plan if bandwidth is None else _with_speed(plan, shape, bandwidth(), kv_type)
 
 
-def bytes_read_per_token(shape: ModelShape, *, context_tokens: int) -> int:
+def bytes_read_per_token(shape: ModelShape, *, context_tokens: int, kv_type: KvType = "f16") -> int:
     """Weights and KV that decoding one token reads: of a mixture of experts only those used, of embeddings that are
     not the output matrix too next to nothing, and the KV of a typical context."""
     weights = shape.weights_bytes - shape.lookup_bytes
     if shape.experts:
         idle = shape.experts - min(shape.experts, shape.experts_used)
         weights -= _expert_bytes(shape) * idle // shape.experts
-    return max(0, weights) + kv_bytes_per_token(shape) * min(context_tokens, TYPICAL_TOKENS)
+    return max(0, weights) + kv_bytes_per_token(shape, kv_type) * min(context_tokens, TYPICAL_TOKENS)
 
 
-def decode_rate(shape: ModelShape, *, context_tokens: int, bandwidth: float) -> float:
+def decode_rate(shape: ModelShape, *, context_tokens: int, bandwidth: float, kv_type: KvType = "f16") -> float:
     """Tokens a second of one stream, roughly."""
-    return bandwidth * EFFICIENCY / max(1, bytes_read_per_token(shape, context_tokens=context_tokens))
+    read = bytes_read_per_token(shape, context_tokens=context_tokens, kv_type=kv_type)
+    return bandwidth * EFFICIENCY / max(1, read)
 
 
 def speed_class(tokens_per_second: float) -> SpeedClass:
@@ -100,17 +114,15 @@ def speed_class(tokens_per_second: float) -> SpeedClass:
 
 
 def largest_context(
-    shape: ModelShape, *, available_bytes: int, jobs: int, flash_attention: bool | None = None
+    shape: ModelShape,
+    *,
+    available_bytes: int,
+    jobs: int,
+    flash_attention: bool | None = None,
+    kv_type: KvType = "f16",
 ) -> int | None:
     """The most tokens for each of `jobs` that fit, in whole steps but no more than trained; None where none do."""
-    low, high = 0, -(-shape.context_tokens // CONTEXT_STEP)
-    while low < high:
-        middle = (low + high + 1) // 2
-        if _need(shape, middle * CONTEXT_STEP, jobs, flash_attention).total_bytes <= available_bytes:
-            low = middle
-        else:
-            high = middle - 1
-    return min(low * CONTEXT_STEP, shape.context_tokens) if low else None
+    return _largest(shape, available_bytes, jobs, ContextSettings(flash_attention=flash_attention, kv_type=kv_type))
 
 
 def largest_weights_bytes(shape: ModelShape, available_bytes: int) -> int:
@@ -118,25 +130,48 @@ def largest_weights_bytes(shape: ModelShape, available_bytes: int) -> int:
     return max(0, int((available_bytes - overhead_bytes(shape)) * WEIGHTS_SHARE))
 
 
-def _choice(shape: ModelShape, available_bytes: int, context: int | None, jobs: int | None) -> tuple[int, int, str]:
+def _largest(shape: ModelShape, available_bytes: int, jobs: int, settings: ContextSettings) -> int | None:
+    low, high = 0, -(-shape.context_tokens // CONTEXT_STEP)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if _need(shape, middle * CONTEXT_STEP, jobs, settings).total_bytes <= available_bytes:
+            low = middle
+        else:
+            high = middle - 1
+    return min(low * CONTEXT_STEP, shape.context_tokens) if low else None
+
+
+def _choice(
+    shape: ModelShape, available_bytes: int, context: int | None, jobs: int | None, kv_type: KvType
+) -> tuple[int, int, str]:
     """Context, jobs, and why they cannot be."""
     room = available_bytes - shape.weights_bytes - overhead_bytes(shape)
     try:
         fit = fit_kv(
-            bytes_per_token=kv_bytes_per_token(shape),
+            bytes_per_token=kv_bytes_per_token(shape, kv_type),
             trained_tokens=shape.context_tokens,
             available_bytes=max(0, room),
             context=context,
             jobs=jobs,
         )
-    except LoadFailed as error:
+    except ModelError as error:
         return context or min(MIN_CONTEXT, shape.context_tokens), jobs or 1, error.message
     return fit.context_tokens, fit.jobs, ""
 
 
-def _need(shape: ModelShape, tokens: int, jobs: int, flash_attention: bool | None) -> Footprint:
-    flash = jobs > 1 if flash_attention is None else flash_attention  # as the runner chooses on a CPU
-    return footprint(shape, context_tokens=tokens, jobs=jobs, flash_attention=flash)
+def _need(shape: ModelShape, tokens: int, jobs: int, settings: ContextSettings) -> Footprint:
+    flash = settings.flash_attention
+    if flash is None:  # as the runner chooses on a CPU
+        flash = jobs > 1 or settings.kv_type != "f16"
+    return footprint(shape, context_tokens=tokens, jobs=jobs, flash_attention=flash, kv_type=settings.kv_type)
+
+
+def _with_speed(plan: Forecast, shape: ModelShape, bandwidth: float, kv_type: KvType) -> Forecast:
+    rate = decode_rate(shape, context_tokens=plan.context_tokens, bandwidth=bandwidth, kv_type=kv_type)
+    words = _speed_words(shape, plan.context_tokens, bandwidth, rate, kv_type)
+    return msgspec.structs.replace(
+        plan, tokens_per_second=rate, speed_class=speed_class(rate), reasons=(*plan.reasons, words)
+    )
 
 
 def _expert_bytes(shape: ModelShape) -> int:
@@ -154,7 +189,8 @@ def _memory_words(need: Footprint, available_bytes: int) -> list[str]:
     return words
 
 
-def _context_words(shape: ModelShape, tokens: int, jobs: int, *, is_chosen: bool) -> str:
+def context_words(shape: ModelShape, tokens: int, jobs: int, *, is_chosen: bool) -> str:
+    """What so much context for so many answers at once means to a person."""
     words = f"{tokens} tokens of context for each of {jobs} answers at once"
     if jobs == 1:
         words = f"{tokens} tokens of context, one answer at a time"
@@ -163,17 +199,15 @@ def _context_words(shape: ModelShape, tokens: int, jobs: int, *, is_chosen: bool
     return words
 
 
-def _remedy(shape: ModelShape, available_bytes: int, jobs: int, flash_attention: bool | None) -> list[str]:
+def _remedy(shape: ModelShape, available_bytes: int, jobs: int, settings: ContextSettings) -> list[str]:
     """What would fit instead: less context, fewer jobs, the same model in 4 bits, or another model."""
     for count in dict.fromkeys((jobs, 1)):
-        tokens = largest_context(shape, available_bytes=available_bytes, jobs=count, flash_attention=flash_attention)
+        tokens = _largest(shape, available_bytes, count, settings)
         if tokens:
             return [f"what fits: --context {tokens} --parallel {count}, or less"]
     remedies = []
     small = msgspec.structs.replace(shape, weights_bytes=int(shape.parameters * FOUR_BITS))
-    if 0 < small.weights_bytes < TIGHT * shape.weights_bytes and largest_context(
-        small, available_bytes=available_bytes, jobs=1, flash_attention=flash_attention
-    ):
+    if 0 < small.weights_bytes < TIGHT * shape.weights_bytes and _largest(small, available_bytes, 1, settings):
         remedies.append(f"what fits: this model in 4 bits (Q4_K_M), about {size_words(small.weights_bytes)}")
     most = largest_weights_bytes(shape, available_bytes)
     if not most:
@@ -185,8 +219,8 @@ def _remedy(shape: ModelShape, available_bytes: int, jobs: int, flash_attention:
     ]
 
 
-def _speed_words(shape: ModelShape, tokens: int, bandwidth: float, rate: float) -> str:
-    read = size_words(bytes_read_per_token(shape, context_tokens=tokens))
+def _speed_words(shape: ModelShape, tokens: int, bandwidth: float, rate: float, kv_type: KvType) -> str:
+    read = size_words(bytes_read_per_token(shape, context_tokens=tokens, kv_type=kv_type))
     number = f"{rate:.0f}" if rate >= 10 else f"{rate:.1f}"
     return f"about {number} tokens a second: each reads {read} of memory, which gives {bandwidth / 1e9:.0f} GB a second"
 

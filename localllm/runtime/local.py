@@ -24,6 +24,7 @@ from localllm.types import (
     Sampling,
     SamplingChoice,
     TextRequest,
+    honoured,
 )
 
 Request = ChatRequest | TextRequest
@@ -106,13 +107,13 @@ class LocalService:
 
 
 def _merge(defaults: Sampling, choice: SamplingChoice, engine: EngineInfo) -> Sampling:
-    """The model's defaults under what the request chose. Raises UnsupportedField."""
+    """What the request chose, over the model's defaults as far as the engine honours those. Raises UnsupportedField."""
     chosen = choice.chosen()
     refused = chosen.keys() - engine.sampling
     if refused:
         name = min(refused)
         raise UnsupportedField(f"the engine {engine.engine} does not honour {name}", param=name)
-    return msgspec.structs.replace(defaults, **chosen)
+    return msgspec.structs.replace(honoured(defaults, engine.sampling), **chosen)
 
 
 def _with_system(request: Request, defaults: ModelDefaults) -> Request:

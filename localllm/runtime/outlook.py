@@ -1,14 +1,16 @@
 """What to expect of a model on this machine, from the headers of its files alone, downloaded or not."""
 
 import platform
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import msgspec
 from msgspec import Struct
 
 from localllm.devices.cpu import available_memory_bytes
-from localllm.devices.footprint import ModelShape, repacked_types
+from localllm.devices.footprint import KvType, ModelShape, repacked_types
 from localllm.devices.forecast import Forecast, forecast
 from localllm.errors import DownloadFailed, LoadFailed
 from localllm.models.card import HubSource
@@ -28,6 +30,7 @@ Header = TypeVar("Header")
 FIRST_BYTES = 2**20  # the header of a model with 32,000 tokens; one with 250,000 has it in
 _GROWTH = 8  # times that
 ENGINE, DEVICE = "llama_cpp", "cpu"
+_LAYER = re.compile(r"blk\.(\d+)\.")
 
 
 class Outlook(Struct, frozen=True, kw_only=True):
@@ -36,7 +39,8 @@ class Outlook(Struct, frozen=True, kw_only=True):
     engine: str
     device: str
     facts: ModelFacts
-    forecast: Forecast
+    shape: ModelShape
+    forecast: Forecast  # on the CPU
 
 
 def outlook_of(
@@ -47,18 +51,15 @@ def outlook_of(
     `size_bytes` is of all its files. Raises LoadFailed for headers that are not of one model.
     """
     facts = facts_of(headers)
+    shape = shape_of(facts, headers, size_bytes)
     return Outlook(
-        engine=ENGINE,
-        device=DEVICE,
-        facts=facts,
-        forecast=forecast(
-            shape_of(facts, headers, size_bytes),
-            available_bytes=available_memory_bytes(),
-            context=context,
-            jobs=jobs,
-            bandwidth=_bandwidth,
-        ),
+        engine=ENGINE, device=DEVICE, facts=facts, shape=shape, forecast=_forecast(shape, context, jobs, "f16")
     )
+
+
+def with_kv_type(outlook: Outlook, kv_type: KvType, *, context: int | None, jobs: int | None) -> Outlook:
+    """The same with keys and values kept otherwise."""
+    return msgspec.structs.replace(outlook, forecast=_forecast(outlook.shape, context, jobs, kv_type))
 
 
 def shape_of(facts: ModelFacts, headers: Sequence[GgufHeader], size_bytes: int) -> ModelShape:
@@ -86,6 +87,8 @@ def shape_of(facts: ModelFacts, headers: Sequence[GgufHeader], size_bytes: int) 
         expert_bytes=sum(tensor.size_bytes for tensor in tensors if "_exps." in tensor.name) if is_whole else 0,
         lookup_bytes=_lookup_bytes(tensors),
         repacked_bytes=_repacked_bytes(tensors),
+        layer_bytes=_layer_bytes(tensors, facts.layers) if is_whole else (),
+        output_bytes=_output_bytes(tensors),
     )
 
 
@@ -140,11 +143,39 @@ def _lookup_bytes(tensors: Sequence[TensorInfo]) -> int:
     return by_name.get("token_embd.weight", 0) if "output.weight" in by_name else 0
 
 
+def _layer_bytes(tensors: Sequence[TensorInfo], layers: int) -> tuple[int, ...]:
+    """Of each layer; empty where the file numbers none."""
+    sizes = [0] * layers
+    for tensor in tensors:
+        match = _LAYER.match(tensor.name)
+        if match and int(match[1]) < layers:
+            sizes[int(match[1])] += tensor.size_bytes
+    return tuple(sizes) if any(sizes) else ()
+
+
+def _output_bytes(tensors: Sequence[TensorInfo]) -> int:
+    """What computes the logits: a matrix of its own, or the embeddings once more (llama.cpp's TENSOR_DUPLICATED)."""
+    by_name = {tensor.name: tensor.size_bytes for tensor in tensors}
+    matrix = by_name.get("output.weight", by_name.get("token_embd.weight", 0))
+    return matrix + by_name.get("output_norm.weight", 0)
+
+
 def _repacked_bytes(tensors: Sequence[TensorInfo]) -> int:
     """What the processor's kernels want in another order, and so keep a copy of."""
     types = repacked_types(platform.machine())
     return sum(
         tensor.size_bytes for tensor in tensors if tensor.type_name in types and tensor.name != "token_embd.weight"
+    )
+
+
+def _forecast(shape: ModelShape, context: int | None, jobs: int | None, kv_type: KvType) -> Forecast:
+    return forecast(
+        shape,
+        available_bytes=available_memory_bytes(),
+        context=context,
+        jobs=jobs,
+        bandwidth=_bandwidth,
+        kv_type=kv_type,
     )
 
 

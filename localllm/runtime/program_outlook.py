@@ -6,7 +6,7 @@ from localllm.devices.cpu import available_memory_bytes
 from localllm.devices.footprint import Footprint
 from localllm.devices.forecast import Forecast
 from localllm.engines.executorch.memory import fit_copies
-from localllm.errors import LoadFailed
+from localllm.errors import ModelError
 from localllm.models.pte.header import ProgramFacts
 from localllm.units import size_words
 
@@ -46,7 +46,7 @@ def _forecast(facts: ProgramFacts, available_bytes: int, context: int | None, jo
         copies = fit_copies(
             program_bytes=facts.size_bytes, planned_bytes=facts.planned_bytes, available_bytes=room_bytes, jobs=jobs
         )
-    except LoadFailed as error:
+    except ModelError as error:
         copies, refusal = jobs or 1, error.message
     need = Footprint(
         weights_bytes=int(PACKED_SHARE * facts.size_bytes) * copies,

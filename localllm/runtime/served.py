@@ -1,20 +1,54 @@
 """A model that the service answers with, and the worker it lives in at the moment."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+
+from msgspec import Struct
 
 from localllm.engines.plan import LoadPlan
+from localllm.errors import LocalLLMError
 from localllm.models.local import LocalModel
 from localllm.types import ModelInfo, ModelState
 from localllm.worker.handle import WorkerHandle
 
 
-class ServedModel:
-    """Loads on first use, and again after its worker died; all who ask meanwhile share one load."""
+class Rung(Struct, frozen=True, kw_only=True):
+    """Less than was tried before, and in a sentence what was given up and why."""
 
-    def __init__(self, model: LocalModel, plan: LoadPlan) -> None:
+    plan: LoadPlan
+    words: str
+
+
+Ladder = Callable[[LoadPlan, LocalLLMError], Rung]  # what to try when a plan could not be loaded, or raises
+
+
+def no_ladder(_plan: LoadPlan, error: LocalLLMError) -> Rung:
+    """Nothing else is tried."""
+    raise error
+
+
+class ServedModel:
+    """Loads on first use, and again after its worker died; all who ask meanwhile share one load.
+
+    What cannot be loaded as planned is tried with less, rung by rung; what was given up stays so.
+    """
+
+    def __init__(
+        self,
+        model: LocalModel,
+        plan: LoadPlan,
+        *,
+        reasons: tuple[str, ...] = (),
+        ladder: Ladder = no_ladder,
+        on_fallback: Callable[[str], None] = lambda _words: None,
+    ) -> None:
+        """`reasons` say why the plan is as it is; `on_fallback` is told of each rung."""
         self.model = model
         self._plan = plan
+        self._reasons = reasons
+        self._ladder = ladder
+        self._on_fallback = on_fallback
+        self._fallbacks: list[str] = []
         self._handle: WorkerHandle | None = None
         self._loading: asyncio.Task[WorkerHandle] | None = None
         self._progress: set[asyncio.Queue[float]] = set()
@@ -31,7 +65,14 @@ class ServedModel:
         """The model as the service shows it."""
         handle = self._handle
         engine = handle.info if handle is not None and self.state == "ready" else None
-        return ModelInfo(id=self.model.id, state=self.state, created=self.model.created, engine=engine)
+        return ModelInfo(
+            id=self.model.id,
+            state=self.state,
+            created=self.model.created,
+            engine=engine,
+            reasons=self._reasons,
+            fallbacks=tuple(self._fallbacks),
+        )
 
     async def worker(self) -> WorkerHandle:
         """A worker with the model loaded. Raises LoadFailed, EngineUnavailable or WorkerDied."""
@@ -74,10 +115,21 @@ class ServedModel:
         try:
             if self._handle is not None:  # a dead one: collect its exit status
                 await self._handle.close()
-            self._handle = await WorkerHandle.start(self._plan, self._report)
+            self._handle = await self._start()
             return self._handle
         finally:
             self._loading = None
+
+    async def _start(self) -> WorkerHandle:
+        """A worker by the plan, or by the first rung below that can be loaded. Raises what the ladder raises."""
+        while True:
+            try:
+                return await WorkerHandle.start(self._plan, self._report)
+            except LocalLLMError as error:
+                rung = self._ladder(self._plan, error)
+            self._plan = rung.plan
+            self._fallbacks.append(rung.words)
+            self._on_fallback(rung.words)
 
     def _report(self, fraction: float) -> None:
         for queue in self._progress:

@@ -11,6 +11,7 @@ from localllm.tui.answering import Answering, in_words, load
 from localllm.tui.commands import Command, bindings, understand
 from localllm.tui.conversation import Conversation, Exchange
 from localllm.tui.help_screen import HelpScreen
+from localllm.tui.placement import placement_words
 from localllm.tui.prompt import Prompt
 from localllm.tui.status import StatusLine
 from localllm.tui.text import clean
@@ -59,6 +60,8 @@ class ChatScreen(Screen[None]):
                 return self._answering is None and (self._turn is not None or self._is_load_failed)
             case "copy_answer":
                 return bool(self._conversation.last_answer)
+            case "explain":
+                return self._status.context_tokens > 0
         return super().check_action(action, parameters)
 
     async def run_command(self, command: Command) -> None:
@@ -96,6 +99,12 @@ class ChatScreen(Screen[None]):
     def action_copy_answer(self) -> None:
         """Copy the last answer."""
         self.run_worker(self._copy(clean(self._conversation.last_answer)))
+
+    def action_explain(self) -> None:
+        """Say where the model runs, and why."""
+        if self._status.model is not None:
+            self._transcript.tell(placement_words(self._status.model))
+            self._transcript.follow()
 
     def action_scroll_page(self, step: int) -> None:
         """Scroll the transcript by pages."""
@@ -150,6 +159,7 @@ class ChatScreen(Screen[None]):
         self._transcript.forgive()
         try:
             await load(self._service, self._status)
+            self._transcript.tell(self._status.model.fallbacks if self._status.model else ())
         except Exception as error:  # any: the terminal stays, and says what is wrong
             self._is_load_failed = True
             self._status.show_activity("")

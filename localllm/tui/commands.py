@@ -134,6 +134,14 @@ COMMANDS: tuple[Command, ...] = (
         slashes=("/help",),
         is_in_footer=True,
     ),
+    Command(
+        name="why",
+        title="Why so",
+        help="Say where the model runs, why there, and what was given up to load it",
+        action="explain",
+        slashes=("/why",),
+        refusal="The model is not loaded yet.",
+    ),
     Command(name="theme", title="Theme", help="Choose colours", action="app.change_theme", slashes=("/theme",)),
     Command(
         name="palette",

@@ -60,6 +60,11 @@ class StatusLine(Widget):
                 self._count(usage.prompt_tokens + usage.completion_tokens, usage)
 
     @property
+    def model(self) -> ModelInfo | None:
+        """What is shown."""
+        return self._model
+
+    @property
     def context_tokens(self) -> int:
         """Size of the context; 0 while the model is not loaded."""
         engine = self._model.engine if self._model else None
@@ -83,6 +88,8 @@ class StatusLine(Widget):
         if engine:
             parts.append(Part(5, f"{engine.engine}/{engine.device}"))
             parts.append(context_part(self._used_tokens, engine.context_tokens))
+        if model and model.fallbacks:
+            parts.append(Part(1, "loaded with less, /why", "$text-warning"))
         if usage:
             parts.append(Part(3, f"{usage.tokens_per_second:.1f} tok/s"))
             parts.append(Part(4, f"first token {usage.first_token_seconds:.2f} s"))

@@ -1,5 +1,7 @@
 """The scrolling list of turns; it follows the newest text until the user scrolls away."""
 
+from collections.abc import Sequence
+
 from textual.containers import VerticalScroll
 from textual.widget import AwaitMount
 from textual.widgets import Static
@@ -30,6 +32,12 @@ class Transcript(VerticalScroll, can_focus=False):  # the prompt keeps the focus
     def forgive(self) -> None:
         """Take away what `complain` showed."""
         self.query(".complaint").remove()
+
+    def tell(self, sentences: Sequence[str]) -> None:
+        """Show what is worth knowing and belongs to no turn, in the place of what was told before."""
+        self.query(".told").remove()
+        if sentences:
+            self.mount(Static(clean("\n".join(sentences)), markup=False, classes="note told"))
 
     def add(self, turn: Turn) -> AwaitMount:
         """Put a turn at the end, and scroll there even if the user was reading further up."""

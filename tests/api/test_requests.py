@@ -242,7 +242,8 @@ async def test_models(http: httpx2.AsyncClient, url: str) -> None:
     assert body["object"] == "list"
     assert [model["id"] for model in body["data"]] == ["echo", "echo:50"]
     assert body["data"][0] == (await http.get(f"{url}/models/echo")).json()
-    assert set(body["data"][0]) == {"id", "object", "created", "owned_by"}
+    assert set(body["data"][0]) == {"id", "object", "created", "owned_by", "localllm"}
+    assert body["data"][0]["localllm"]["fallbacks"] == []
     assert (await http.get(f"{url}/models/nope")).status_code == 404
 
 

@@ -118,7 +118,7 @@ def test_a_plan_for_scripts(online: Shell, hub: Hub, repository: str, models: li
     online.ok("pull", f"{REPOSITORY}:Q8_0")
     hub.log.clear()
     plan = online.ok("plan", REPOSITORY, "--context", "512", "--parallel", "2", "--json").json
-    assert set(plan) == {"name", "download_bytes", "quant_reason", "engine", "device", "facts", "forecast"}
+    assert set(plan) == {"name", "download_bytes", "quant_reason", "engine", "device", "facts", "forecast", "plan"}
     assert (plan["download_bytes"], plan["facts"]["bits_per_weight"]) == (0, 32.0)
     assert (plan["forecast"]["context_tokens"], plan["forecast"]["jobs"]) == (512, 2)
     assert hub.log == []

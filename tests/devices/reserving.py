@@ -1,4 +1,4 @@
-"""What llama.cpp itself says it allocates: run as a program, with a model and, for each context, three numbers."""
+"""What llama.cpp itself says it allocates: run as a program, with a model and, for each context, four numbers."""
 
 import ctypes
 import json
@@ -17,11 +17,12 @@ def collect(level: int, text: bytes, user_data: object) -> None:
     said.append(text.decode("utf-8", "replace"))
 
 
-def buffers(model: object, context: int, jobs: int, flash_attention: int) -> dict[str, float]:
+def buffers(model: object, context: int, jobs: int, flash_attention: int, kv_type: int) -> dict[str, float]:
     """MiB by kind, of a context made as LlamaRunner makes it."""
     params = lib.llama_context_default_params()
     params.n_ctx, params.n_seq_max, params.kv_unified = context * jobs, jobs, False
     params.n_batch, params.n_ubatch, params.flash_attn_type = 2048, UBATCH_TOKENS, flash_attention
+    params.type_k = params.type_v = kv_type
     said.clear()
     lib.llama_free(lib.llama_init_from_model(model, params))
     return {kind: float(size) for kind, size in LINE.findall("".join(said))}

@@ -3,7 +3,7 @@
 import pytest
 
 from localllm.devices.fit import KV_ENOUGH_BYTES, MAX_AUTO_CONTEXT, MAX_AUTO_JOBS, MIN_CONTEXT, Fit, fit_kv
-from localllm.errors import LoadFailed
+from localllm.errors import LoadFailed, ModelError, NoRoom
 
 GIB = 2**30
 KIB = 2**10
@@ -66,13 +66,25 @@ def test_what_was_asked_for_is_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("context", "jobs", "free", "words"),
+    ("context", "jobs", "free", "error", "words"),
     [
-        (9000, None, 16 * GIB, "--context 8192"),
-        (8192, 16, GIB, "lower --context or --parallel"),
-        (8192, None, GIB // 16, "lower --context"),
+        (9000, None, 16 * GIB, LoadFailed, "--context 8192"),
+        (8192, 16, GIB, NoRoom, "lower --context or --parallel"),
+        (8192, None, GIB // 16, NoRoom, "lower --context"),
     ],
 )
-def test_what_cannot_be_is_refused_with_advice(context: int, jobs: int | None, free: int, words: str) -> None:
-    with pytest.raises(LoadFailed, match=words):
+def test_what_cannot_be_is_refused_with_advice(
+    context: int, jobs: int | None, free: int, error: type[ModelError], words: str
+) -> None:
+    with pytest.raises(error, match=words):
         fit(context=context, jobs=jobs, free=free)
+
+
+def test_how_much_is_taken_unasked_can_be_said() -> None:
+    few, many = (
+        fit_kv(
+            bytes_per_token=KIB, trained_tokens=8192, available_bytes=8 * 2**20, context=None, jobs=None, share=share
+        )
+        for share in (0.25, 1.0)
+    )
+    assert (few.context_tokens, many.context_tokens) == (2048, 8192)

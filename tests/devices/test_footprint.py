@@ -13,8 +13,10 @@ import pytest
 
 from localllm.devices.footprint import (
     Footprint,
+    KvType,
     ModelShape,
     compute_bytes,
+    fits_kv_type,
     footprint,
     kv_bytes,
     kv_bytes_per_token,
@@ -25,14 +27,18 @@ from localllm.engines.plan import LoadPlan
 from localllm.models.local import LocalModel
 from localllm.types import Sampling, TextRequest
 from localllm.worker.handle import WorkerHandle
+from tests import tiny
 from tests.devices.shapes import EIGHT_BILLION, SLIDING, shape_of
 from tests.marks import slow
 
 MIB = 2**20
+Q8: KvType = "q8_0"
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="resident memory means something else here")
 TOLERANCE = 0.15
 
-CASES = [[context, jobs, flash] for context in (256, 512, 1024) for jobs in (1, 4) for flash in (0, 1)]
+F16, Q8_0 = 1, 8  # enum ggml_type
+CASES = [[context, jobs, flash, F16] for context in (256, 512, 1024) for jobs in (1, 4) for flash in (0, 1)]
+SMALL_CASES = [[context, jobs, 1, Q8_0] for context in (256, 1024) for jobs in (1, 4)]
 
 
 def changed(shape: ModelShape, **fields: object) -> ModelShape:
@@ -46,6 +52,22 @@ def need(shape: ModelShape, *, context: int = 2048, jobs: int = 1, flash: bool =
 def test_kv_is_two_bytes_for_each_value_of_each_head_and_layer() -> None:
     assert kv_bytes_per_token(EIGHT_BILLION) == 128 * 1024  # as every table of Llama 3 8B says
     assert need(EIGHT_BILLION, context=8192, jobs=3).kv_bytes == 3 * 2**30
+
+
+def test_small_kv_is_34_bytes_for_32_values() -> None:
+    assert kv_bytes_per_token(EIGHT_BILLION, "q8_0") == 128 * 1024 * 34 // 64
+    small, usual = (
+        footprint(EIGHT_BILLION, context_tokens=8192, jobs=2, flash_attention=True, kv_type=kv_type)
+        for kv_type in (Q8, "f16")
+    )
+    assert small.kv_bytes * 64 == usual.kv_bytes * 34
+    assert small.weights_bytes == usual.weights_bytes
+
+
+def test_small_kv_needs_heads_of_whole_blocks() -> None:
+    assert fits_kv_type(EIGHT_BILLION, "q8_0")
+    assert not fits_kv_type(changed(EIGHT_BILLION, key_length=80, value_length=96), "q8_0")
+    assert fits_kv_type(changed(EIGHT_BILLION, key_length=80), "f16")
 
 
 def test_layers_may_have_different_kv_heads_or_none() -> None:
@@ -128,22 +150,49 @@ def test_which_weights_are_copied_depends_on_the_processor() -> None:
     assert not repacked_types("riscv64")
 
 
-def test_the_library_reserves_what_the_formula_says(tiny_model: Path) -> None:
-    shape = shape_of(tiny_model)
+def said_by_the_library(path: Path, cases: list[list[int]]) -> list[dict[str, float]]:
+    """MiB of what it reserves."""
     script = str(Path(__file__).with_name("reserving.py"))
-    command = [sys.executable, script, str(tiny_model), json.dumps(CASES)]
-    results = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=100).stdout)
-    for (context, jobs, flash), said in zip(CASES, results, strict=True):
+    command = [sys.executable, script, str(path), json.dumps(cases)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=100)
+    found: list[dict[str, float]] = json.loads(done.stdout)
+    return found
+
+
+def check_reserved(path: Path, cases: list[list[int]], kv_type: KvType) -> None:
+    shape = shape_of(path)
+    for (context, jobs, flash, _), said in zip(cases, said_by_the_library(path, cases), strict=True):
         rows = min(512, context * jobs)
         reserved = compute_bytes(shape, context_tokens=context, flash_attention=bool(flash), rows=rows, outputs=rows)
         assert reserved / MIB == pytest.approx(said["compute"], rel=TOLERANCE, abs=0.25), (context, jobs, flash)
-        assert kv_bytes(shape, context_tokens=context) * jobs / MIB == pytest.approx(said["KV"], abs=0.01)
+        kv = kv_bytes(shape, context_tokens=context, kv_type=kv_type) * jobs
+        assert kv / MIB == pytest.approx(said["KV"], abs=0.01)
 
 
-async def resident_bytes(path: str, *, context: int, jobs: int, flash: bool, prompt_tokens: int) -> int:
+def test_the_library_reserves_what_the_formula_says(tiny_model: Path) -> None:
+    check_reserved(tiny_model, CASES, "f16")
+
+
+def test_the_library_reserves_what_the_formula_says_of_small_kv(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiny, "HEADS", 2)
+    monkeypatch.setattr(tiny, "KV_HEADS", 1)
+    check_reserved(tiny.write_tiny_model(tmp_path / "wide.gguf"), SMALL_CASES, "q8_0")
+
+
+async def resident_bytes(
+    path: str, *, context: int, jobs: int, flash: bool, prompt_tokens: int, kv_type: KvType = "f16"
+) -> int:
     """Of a real worker that has answered `jobs` prompts at once."""
     plan = LoadPlan(
-        engine="llama_cpp", path=path, context_tokens=context, max_jobs=jobs, threads=1, flash_attention=flash
+        engine="llama_cpp",
+        path=path,
+        context_tokens=context,
+        max_jobs=jobs,
+        threads=1,
+        flash_attention=flash,
+        kv_type=kv_type,
     )
     others = {child.pid for child in psutil.Process().children()}
     handle = await WorkerHandle.start(plan, lambda _: None)
@@ -180,14 +229,21 @@ async def test_a_worker_with_a_tiny_model_takes_what_was_said(
 @pytest.mark.real_model
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("context", "jobs", "flash", "prompt_tokens"),
-    [(512, 1, False, 300), (512, 16, True, 8), (2048, 1, False, 2000)],
+    ("context", "jobs", "flash", "prompt_tokens", "kv_type"),
+    [
+        (512, 1, False, 300, "f16"),
+        (512, 16, True, 8, "f16"),
+        (2048, 1, False, 2000, "f16"),
+        (4096, 1, True, 2000, "q8_0"),
+        (2048, 4, True, 300, "q8_0"),
+    ],
 )
 async def test_a_worker_with_the_starter_model_takes_what_was_said(
-    starter_model: LocalModel, context: int, jobs: int, flash: bool, prompt_tokens: int
+    starter_model: LocalModel, context: int, jobs: int, flash: bool, prompt_tokens: int, kv_type: KvType
 ) -> None:
-    said = need(shape_of(Path(starter_model.path)), context=context, jobs=jobs, flash=flash)
+    shape = shape_of(Path(starter_model.path))
+    said = footprint(shape, context_tokens=context, jobs=jobs, flash_attention=flash, kv_type=kv_type)
     real = await resident_bytes(
-        starter_model.path, context=context, jobs=jobs, flash=flash, prompt_tokens=prompt_tokens
+        starter_model.path, context=context, jobs=jobs, flash=flash, prompt_tokens=prompt_tokens, kv_type=kv_type
     )
     assert said.resident_bytes == pytest.approx(real, rel=TOLERANCE)

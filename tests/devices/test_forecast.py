@@ -9,7 +9,7 @@ import pytest
 
 from localllm.devices.cpu import available_memory_bytes
 from localllm.devices.fit import MAX_AUTO_CONTEXT
-from localllm.devices.footprint import ModelShape
+from localllm.devices.footprint import KvType, ModelShape
 from localllm.devices.forecast import (
     EFFICIENCY,
     TYPICAL_TOKENS,
@@ -25,6 +25,7 @@ from localllm.worker.handle import WorkerHandle
 from tests.devices.shapes import EIGHT_BILLION, SLIDING, shape_of
 from tests.marks import slow
 
+KV_TYPES: tuple[KvType, KvType] = ("f16", "q8_0")
 GIB = 2**30
 
 
@@ -223,3 +224,24 @@ async def test_a_worker_chooses_what_was_forecast(tiny_model: Path, context: int
         assert (handle.info.context_tokens, handle.info.max_jobs) == (seen.context_tokens, seen.jobs)
     finally:
         await handle.close()
+
+
+def test_small_kv_takes_half_and_what_would_fit_counts_it() -> None:
+    free = 7 * GIB
+    usual, small = (
+        largest_context(EIGHT_BILLION, available_bytes=free, jobs=1, kv_type=kv_type, flash_attention=True)
+        for kv_type in KV_TYPES
+    )
+    assert usual
+    assert small
+    assert 1.7 * usual < small < 2 * usual
+    seen = forecast(EIGHT_BILLION, available_bytes=free, context=small, jobs=1, bandwidth=lambda: 40e9, kv_type="q8_0")
+    assert seen.fits
+    assert seen.tokens_per_second
+    assert not foresee(free=free, context=small, jobs=1).fits
+
+
+def test_nothing_is_measured_where_nobody_asks_for_the_speed() -> None:
+    seen = forecast(EIGHT_BILLION, available_bytes=32 * GIB, context=None, jobs=None, bandwidth=None)
+    assert (seen.fits, seen.tokens_per_second, seen.speed_class) == (True, None, None)
+    assert len(seen.reasons) == 2

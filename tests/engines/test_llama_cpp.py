@@ -3,16 +3,20 @@
 from collections.abc import Generator
 from pathlib import Path
 
+import llama_cpp
 import numpy as np
 import pytest
 
 from localllm.engines.base import Batch, Engine, Runner
+from localllm.engines.llama_cpp import native
+from localllm.engines.llama_cpp import runner as module
 from localllm.engines.plan import LoadPlan
 from localllm.engines.registry import load_runner
-from localllm.errors import EngineUnavailable, LoadFailed
+from localllm.errors import ConfigError, EngineUnavailable, LoadFailed, LocalLLMError, NoRoom
 from localllm.inference.batcher import Batcher
+from tests import tiny
 from tests.engines.contract import EngineContract
-from tests.engines.runner_contract import RunnerContract
+from tests.engines.runner_contract import PROMPT, RunnerContract, read
 
 
 def plan(path: Path, **fields: object) -> LoadPlan:
@@ -52,6 +56,51 @@ class TestLlamaRunner(RunnerContract):
     """The contract of runners."""
 
 
+@pytest.fixture(scope="module")
+def wide_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model with heads of 32 values, as q8_0 wants them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiny, "HEADS", 2)
+        patch.setattr(tiny, "KV_HEADS", 1)
+        return tiny.write_tiny_model(tmp_path_factory.mktemp("wide") / "wide.gguf")
+
+
+class TestSmallKv(RunnerContract):
+    """The contract with KV in 8 bits."""
+
+    @pytest.fixture
+    def runner(self, wide_model: Path) -> Generator[Runner, None, None]:
+        loaded = load_runner(plan(wide_model, max_jobs=3, context_tokens=512, kv_type="q8_0"), lambda _: None)
+        yield loaded
+        loaded.close()
+
+    def test_its_logits_are_nearly_those_of_16_bits(self, runner: Runner, wide_model: Path) -> None:
+        exact = load_runner(plan(wide_model, max_jobs=3, context_tokens=512, flash_attention=True), lambda _: None)
+        left, right = (read(one, 0, 0, PROMPT, logits=8) for one in (runner, exact))
+        exact.close()
+        assert not np.array_equal(left, right)
+        assert np.corrcoef(left.ravel(), right.ravel())[0, 1] > 0.995  # the weights are random and large
+
+
+@pytest.mark.parametrize(
+    ("model", "fields", "error", "words"),
+    [
+        (
+            "wide_model",
+            {"flash_attention": False},
+            ConfigError,
+            "needs flash attention: leave out --no-flash-attention",
+        ),
+        ("tiny_model", {}, LoadFailed, "does not divide n_embd_head_k=16"),
+    ],
+)
+def test_small_kv_that_cannot_be_is_refused(
+    request: pytest.FixtureRequest, model: str, fields: dict[str, object], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        load_runner(plan(request.getfixturevalue(model), kv_type="q8_0", **fields), lambda _: None)
+
+
 def test_closing_twice_is_fine(tiny_model: Path) -> None:
     loaded = load_runner(plan(tiny_model), lambda _: None)
     loaded.close()
@@ -80,13 +129,42 @@ def test_more_context_than_the_model_knows_is_refused(tiny_model: Path) -> None:
         load_runner(plan(tiny_model, context_tokens=2048), lambda _: None)
 
 
+def test_what_does_not_fit_is_told_from_what_is_wrong(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "available_memory_bytes", lambda: tiny_model.stat().st_size + 1000)
+    with pytest.raises(NoRoom, match="lower --context or --parallel"):
+        load_runner(plan(tiny_model, context_tokens=1024), lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        (b"ggml_backend_cuda_buffer_type_alloc_buffer: cudaMalloc failed: out of memory\n", NoRoom),
+        (b"llama_model_load: error loading model: unable to allocate CUDA0 buffer\n", NoRoom),
+        (b"ggml_vulkan: vk::Device::allocateMemory: ErrorOutOfDeviceMemory\n", NoRoom),
+        (b"llama_init_from_model: failed to initialize the context: failed to allocate compute pp buffers\n", NoRoom),
+        (b"llama_model_load: error loading model: unknown model architecture: 'x'\n", LoadFailed),
+    ],
+)
+def test_the_words_of_the_library_say_whether_there_was_no_room(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, line: bytes, error: type[LocalLLMError]
+) -> None:
+    def refuse(*_arguments: object) -> None:
+        native._collect_log(4, line, None)
+
+    monkeypatch.setattr(llama_cpp, "llama_model_load_from_splits", refuse)
+    with pytest.raises(error, match=r"llama\.cpp cannot load") as raised:
+        load_runner(plan(tiny_model), lambda _: None)
+    assert type(raised.value) is error
+    assert line.decode().strip() in raised.value.message
+
+
 def test_more_slots_than_llama_cpp_has_are_refused(tiny_model: Path) -> None:
     with pytest.raises(LoadFailed, match="256"):
         load_runner(plan(tiny_model, context_tokens=256, max_jobs=257), lambda _: None)
 
 
 def test_an_unknown_engine_names_the_known_ones() -> None:
-    with pytest.raises(EngineUnavailable, match="echo, executorch, llama_cpp"):
+    with pytest.raises(EngineUnavailable, match="there are llama_cpp, echo, executorch"):
         load_runner(LoadPlan(engine="nope", path=""), lambda _: None)
 
 

@@ -9,8 +9,8 @@ import pytest
 from localllm.engines.base import Runner
 from localllm.engines.plan import LoadPlan
 from localllm.engines.registry import load_runner
+from tests import tiny
 from tests.engines.runner_contract import PROMPT, is_close, read
-from tests.tiny import write_tiny_adapter
 
 
 def load(path: Path, **fields: object) -> Runner:
@@ -84,14 +84,18 @@ def test_a_copy_on_its_way_is_neither_saved_nor_overwritten(runner: Runner, stat
     assert is_close(read(runner, 1, 159, PROMPT[-1:]), fresh)
 
 
-def test_the_key_names_what_a_state_depends_on(tiny_model: Path, tmp_path: Path) -> None:
-    adapter = write_tiny_adapter(tmp_path / "a.gguf")
+def test_the_key_names_what_a_state_depends_on(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiny, "HEADS", 2)
+    monkeypatch.setattr(tiny, "KV_HEADS", 1)
+    tiny_model = tiny.write_tiny_model(tmp_path / "wide.gguf")  # whose KV can be kept in q8_0
     variants: list[dict[str, object]] = [
         {},
         {"identity": "other"},
         {"max_jobs": 4},
         {"flash_attention": False},
-        {"adapters": {"a": str(adapter)}},
+        {"kv_type": "q8_0"},
     ]
     keys = []
     for fields in variants:
@@ -100,6 +104,15 @@ def test_the_key_names_what_a_state_depends_on(tiny_model: Path, tmp_path: Path)
         loaded.close()
     assert len(set(keys)) == len(variants)
     assert all("tiny" in key or "other" in key for key in keys)
+
+
+def test_the_key_names_the_adapters(tiny_model: Path, tmp_path: Path) -> None:
+    adapter = tiny.write_tiny_adapter(tmp_path / "a.gguf")
+    with_one, without = load(tiny_model, adapters={"a": str(adapter)}), load(tiny_model)
+    assert with_one.info.state_key.startswith(without.info.state_key)
+    assert with_one.info.state_key != without.info.state_key
+    with_one.close()
+    without.close()
 
 
 def test_without_an_identity_there_is_no_key(tiny_model: Path) -> None:

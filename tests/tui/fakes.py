@@ -15,6 +15,7 @@ from localllm.types import (
     LoadProgress,
     Measurements,
     ModelInfo,
+    ModelState,
     PromptProgress,
     TextDelta,
     TextRequest,
@@ -61,7 +62,14 @@ def pauses(text: str, gate: asyncio.Event, *rest: str) -> list[Step]:
 class FakeService:
     """Plays one script for each chat or text; the last one again when they run out."""
 
-    def __init__(self, *scripts: Sequence[Step], loading: Sequence[LoadProgress | Step] = ()) -> None:
+    def __init__(
+        self,
+        *scripts: Sequence[Step],
+        loading: Sequence[LoadProgress | Step] = (),
+        reasons: tuple[str, ...] = (),
+        fallbacks: tuple[str, ...] = (),
+    ) -> None:
+        self._reasons, self._fallbacks = reasons, fallbacks
         self.requests: list[ChatRequest] = []
         self.texts: list[TextRequest] = []
         self.embeds: list[EmbedRequest] = []
@@ -75,7 +83,12 @@ class FakeService:
 
     async def models(self) -> list[ModelInfo]:
         engine = ENGINE if self._is_loaded else None
-        return [ModelInfo(id="fake:1b", state="ready" if engine else "unloaded", created=0, engine=engine)]
+        fallbacks = self._fallbacks if engine else ()
+        state: ModelState = "ready" if engine else "unloaded"
+        info = ModelInfo(
+            id="fake:1b", state=state, created=0, engine=engine, reasons=self._reasons, fallbacks=fallbacks
+        )
+        return [info]
 
     async def load(self, model: str | None = None) -> AsyncGenerator[LoadProgress, None]:
         async with self._one_load:

@@ -4,7 +4,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from localllm.api.openai.replies import ModelList, ModelObject
+from localllm.api.openai.replies import ModelList, ModelObject, Running
 from localllm.errors import ModelNotFound
 from localllm.service import ChatService
 from localllm.types import ModelInfo
@@ -35,7 +35,18 @@ async def default_model(service: ChatService) -> str:
 
 
 def _object(info: ModelInfo) -> ModelObject:
-    return ModelObject(id=info.id, created=info.created)
+    engine = info.engine
+    running = Running(
+        state=info.state,
+        engine=engine.engine if engine else None,
+        build=engine.build if engine else None,
+        device=engine.device if engine else None,
+        context_tokens=engine.context_tokens if engine else None,
+        max_jobs=engine.max_jobs if engine else None,
+        reasons=info.reasons,
+        fallbacks=info.fallbacks,
+    )
+    return ModelObject(id=info.id, created=info.created, localllm=running)
 
 
 def _json(body: msgspec.Struct) -> Response:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from msgspec import UNSET, Struct, UnsetType
 
 from localllm.api.openai.logprobs import ChatLogprobs, TextLogprobs
-from localllm.types import FinishReason, Usage
+from localllm.types import FinishReason, ModelState, Usage
 
 
 class PromptTokensDetails(Struct, frozen=True):
@@ -83,11 +83,25 @@ class TextCompletion(Struct, frozen=True, kw_only=True, omit_defaults=True):
     service_tier: str | UnsetType = UNSET
 
 
-class ModelObject(Struct, frozen=True):
+class Running(Struct, frozen=True, kw_only=True):
+    """How a model runs here: more than OpenAI's API tells, under a name that it does not use."""
+
+    state: ModelState
+    engine: str | None = None  # the rest is known once it is loaded
+    build: str | None = None
+    device: str | None = None
+    context_tokens: int | None = None
+    max_jobs: int | None = None
+    reasons: tuple[str, ...] = ()  # why it runs so
+    fallbacks: tuple[str, ...] = ()  # what was given up to load it
+
+
+class ModelObject(Struct, frozen=True, kw_only=True):
     """A model in /v1/models."""
 
     id: str
     created: int
+    localllm: Running
     object: str = "model"
     owned_by: str = "localllm"
 

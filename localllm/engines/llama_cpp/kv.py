@@ -8,7 +8,7 @@ import llama_cpp as lib
 import numpy as np
 from numpy.typing import NDArray
 
-from localllm.engines.llama_cpp.native import Handle, supports_gpu
+from localllm.engines.llama_cpp.native import Handle
 
 # A stream copy moves n_ctx_seq tokens whatever they hold, a copy through host memory only those that are held, but
 # more than once and through fresh pages. Measured with 22.5 KiB a token (SmolLM2-135M, f16), 8192 tokens a slot,
@@ -24,12 +24,14 @@ State = bytes | NDArray[np.uint8]
 
 
 class SlotMemory:
-    """What the slots of one context hold. `fingerprint` names all that the layout of a state depends on."""
+    """What the slots of one context hold. `fingerprint` names all that the layout of a state depends on; `is_on_host`:
+    all of it lies in the machine's memory, none on a GPU."""
 
-    def __init__(self, model: Handle, context: Handle, fingerprint: str) -> None:
+    def __init__(self, model: Handle, context: Handle, fingerprint: str, *, is_on_host: bool) -> None:
         self._context = context
         self._memory = lib.llama_get_memory(context)
         self._fingerprint = fingerprint.encode()
+        self._is_on_host = is_on_host
         self._slot_tokens = int(lib.llama_n_ctx_seq(context))
         self._window_tokens = int(lib.llama_model_n_swa(model))
         self._copying: set[int] = set()  # slots in stream copies, which the library makes at the next decode
@@ -109,7 +111,7 @@ class SlotMemory:
     def _is_host_cheaper(self, source: int, target: int) -> bool:
         """A state leaves out what a sliding window has passed, so those are copied as streams; and so is whatever a
         copy still to be made has to do with, because the library makes stream copies in order."""
-        if self._window_tokens or supports_gpu() or self._copying & {source, target}:
+        if self._window_tokens or not self._is_on_host or self._copying & {source, target}:
             return False
         return self.held(source) < HOST_COPY_SHARE * self._slot_tokens
 

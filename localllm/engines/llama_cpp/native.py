@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -10,9 +11,14 @@ from typing import Any
 import llama_cpp as lib
 
 from localllm.engines.base import OnProgress
-from localllm.errors import LoadFailed
+from localllm.errors import LoadFailed, ModelError, NoRoom
 
 _LOG_WARNING = 3  # ggml_log_level: 1 debug, 2 info, 3 warning, 4 error, 5 continues the line before
+# "unable to allocate CUDA0 buffer", "failed to allocate buffer for kv cache", "failed to allocate compute pp buffers",
+# "cudaMalloc failed: out of memory", "ErrorOutOfDeviceMemory": src/llama-*.cpp, ggml/src/ggml-*/
+_NO_MEMORY = re.compile(
+    r"(unable|failed) to allocate|out ?of ?(device ?|host ?)?memory|cudaMalloc failed", re.IGNORECASE
+)
 _recent_log: deque[str] = deque(maxlen=40)
 _listeners: list[Callable[[int, str], None]] = []
 
@@ -83,10 +89,13 @@ def listening(listener: Callable[[int, str], None]) -> Generator[None, None, Non
             raise raised[0]
 
 
-def load_model(paths: Sequence[str], on_progress: OnProgress) -> Handle:
-    """A model handle, from one file or from all parts in order. Raises LoadFailed with the library's own words.
+def load_model(
+    paths: Sequence[str], on_progress: OnProgress, place: Callable[[Handle], None] = lambda _params: None
+) -> Handle:
+    """A model handle, from one file or from all parts in order. `place` sets where it goes in the llama_model_params.
 
-    The caller has checked the headers: over a bad one the library may end the process.
+    The caller has checked the headers: over a bad one the library may end the process. Raises NoRoom or LoadFailed,
+    with the library's own words.
     """
     params = lib.llama_model_default_params()
 
@@ -96,24 +105,32 @@ def load_model(paths: Sequence[str], on_progress: OnProgress) -> Handle:
         return True
 
     params.progress_callback = report
+    place(params)
     forget_log()
     names = (ctypes.c_char_p * len(paths))(*(os.fsencode(path) for path in paths))
     model = lib.llama_model_load_from_splits(names, len(paths), params)
     if not model:
-        raise LoadFailed(f"llama.cpp cannot load {paths[0]}: {recent_log() or 'it gives no reason'}")
+        raise _refusal(f"llama.cpp cannot load {paths[0]}")
     return model
 
 
 def new_context(model: Handle, **fields: object) -> Handle:
-    """A context handle; keyword arguments set fields of llama_context_params. Raises LoadFailed."""
+    """A context handle; keyword arguments set fields of llama_context_params. Raises NoRoom, LoadFailed."""
     params = lib.llama_context_default_params()
     for name, value in fields.items():
         setattr(params, name, value)
     forget_log()
     context = lib.llama_init_from_model(model, params)
     if not context:
-        raise LoadFailed(f"llama.cpp cannot make a context: {recent_log() or 'it gives no reason'}")
+        raise _refusal("llama.cpp cannot make a context")
     return context
+
+
+def _refusal(what: str) -> ModelError:
+    """The library tells only in its log why it gave no handle."""
+    words = recent_log()
+    kind = NoRoom if _NO_MEMORY.search(words) else LoadFailed
+    return kind(f"{what}: {words or 'it gives no reason'}")
 
 
 def metadata(model: Handle, key: str) -> str | None:

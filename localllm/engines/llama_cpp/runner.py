@@ -11,18 +11,23 @@ from numpy.typing import NDArray
 
 from localllm.devices.contention import CoreMeter, ThreadGovernor
 from localllm.devices.cpu import available_memory_bytes, usable_cores
-from localllm.devices.fit import fit_kv
+from localllm.devices.thrift import Thrift
 from localllm.engines.base import Batch, Logits, OnProgress, RunnerInfo, Vectors
 from localllm.engines.llama_cpp import native
 from localllm.engines.llama_cpp.adapters import LlamaAdapters
 from localllm.engines.llama_cpp.batch import LlamaBatch, parts_of
 from localllm.engines.llama_cpp.embedder import LlamaEmbedder
 from localllm.engines.llama_cpp.kv import SlotMemory
+from localllm.engines.llama_cpp.placement import (
+    GGML_TYPES,
+    LayerPlacement,
+    check_flash_attention,
+    flash_attention_of,
+)
 from localllm.engines.llama_cpp.states import fingerprint, state_key
 from localllm.engines.llama_cpp.tokenizer import LlamaTokenizer
 from localllm.engines.plan import LoadPlan
 from localllm.errors import EngineError, LoadFailed
-from localllm.models.gguf.attention import Attention
 from localllm.models.gguf.facts import facts_of
 from localllm.models.gguf.header import read_header
 from localllm.types import AdapterUse
@@ -30,7 +35,6 @@ from localllm.types import AdapterUse
 BATCH_TOKENS = 2048
 UBATCH_TOKENS = 512
 CHUNK_TOKENS = 256
-KV_BYTES = 2  # float16
 
 # Flash attention splits the KV of a lone row between threads from 512 cells on, which are allocated 256 at a time, and
 # then adds up otherwise than for several rows (ggml-cpu/ops.cpp). Without it rows differed at 100 tokens (measured).
@@ -46,27 +50,30 @@ class LlamaRunner:
     def __init__(self, plan: LoadPlan, on_progress: OnProgress) -> None:
         started = time.perf_counter()
         paths = plan.parts or (plan.path,)
-        facts = facts_of([read_header(Path(path)) for path in paths])
-        room_bytes = max(0, available_memory_bytes() - facts.weights_bytes)  # later, some weights would count twice
-        self._model = native.load_model(paths, on_progress)
+        check_flash_attention(plan)
+        headers = [read_header(Path(path)) for path in paths]
+        self._placement = LayerPlacement(plan.placement, headers, facts_of(headers))
+        # later, some weights would count twice
+        room_bytes = max(0, available_memory_bytes() - self._placement.host_weights_bytes)
+        self._model = native.load_model(paths, on_progress, self._placement.apply)
         if lib.llama_model_has_encoder(self._model) and lib.llama_model_has_decoder(self._model):
             raise LoadFailed(f"{plan.path} is an encoder-decoder model (like T5), which is not supported")
         self._adapters = LlamaAdapters(self._model, plan.adapters)
         self._threads = plan.threads or usable_cores()
-        self._governor = None if plan.threads else ThreadGovernor(self._threads, CoreMeter())
+        self._governor = None if plan.threads else ThreadGovernor(self._threads, CoreMeter(), Thrift(plan.prefer))
         self._last_step = 0.0
         self._context: native.Handle = None
-        slots = self._open_context(plan, facts.attention, room_bytes)
-        self._flash_attention = _flash_attention(plan, slots)
-        layout = fingerprint(self._model, self._context, slots=slots, flash_attention=self._flash_attention)
-        self._kv = SlotMemory(self._model, self._context, layout)
+        self._flash_attention = False
+        slots = self._open_context(plan, room_bytes)
+        layout = self._layout(plan, slots)
+        self._kv = SlotMemory(self._model, self._context, layout, is_on_host=self._placement.is_on_cpu)
         self._batch = LlamaBatch(BATCH_TOKENS)
         self._embedder = LlamaEmbedder(self._model, context_tokens=plan.context_tokens)
         self.tokenizer = LlamaTokenizer(self._model)
         self.info = RunnerInfo(
             engine="llama_cpp",
             build=native.BUILD,
-            device="gpu" if native.supports_gpu() else "cpu",
+            device=self._placement.words,
             context_tokens=int(lib.llama_n_ctx_seq(self._context)),
             slots=slots,
             batch_tokens=BATCH_TOKENS,
@@ -75,7 +82,7 @@ class LlamaRunner:
             load_seconds=time.perf_counter() - started,
             can_generate=self._kv.exists,
             can_rewind=self._kv.can_rewind,
-            exact_tokens=EXACT_TOKENS if self._flash_attention else 0,
+            exact_tokens=EXACT_TOKENS if self._flash_attention and self._placement.is_on_cpu else 0,
             state_key=state_key(plan, layout),
         )
 
@@ -164,15 +171,10 @@ class LlamaRunner:
             lib.llama_model_free(self._model)
             self._context = self._model = None
 
-    def _open_context(self, plan: LoadPlan, attention: Attention, room_bytes: int) -> int:
+    def _open_context(self, plan: LoadPlan, room_bytes: int) -> int:
         """Make the context, in so much memory; returns its number of slots."""
-        fit = fit_kv(
-            bytes_per_token=attention.kv_values * KV_BYTES,
-            trained_tokens=int(lib.llama_model_n_ctx_train(self._model)),
-            available_bytes=room_bytes,
-            context=plan.context_tokens,
-            jobs=plan.max_jobs,
-        )
+        fit = self._placement.fit(plan, room_bytes, int(lib.llama_model_n_ctx_train(self._model)))
+        self._flash_attention = flash_attention_of(plan, fit.jobs, is_on_cpu=self._placement.is_on_cpu)
         self._context = native.new_context(
             self._model,
             n_ctx=fit.context_tokens * fit.jobs,
@@ -182,15 +184,19 @@ class LlamaRunner:
             n_threads=self._threads,
             n_threads_batch=self._threads,
             kv_unified=False,
-            flash_attn_type=int(_flash_attention(plan, fit.jobs)),
+            flash_attn_type=int(self._flash_attention),
+            type_k=GGML_TYPES[plan.kv_type],
+            type_v=GGML_TYPES[plan.kv_type],
             no_perf=True,
         )
         return fit.jobs
 
-
-def _flash_attention(plan: LoadPlan, jobs: int) -> bool:
-    """Measured on a CPU (docs/performance.md): on is faster for several answers at once, off for one with a long
-    context. On a GPU it is on."""
-    if plan.flash_attention is not None:
-        return plan.flash_attention
-    return jobs > 1 or native.supports_gpu()
+    def _layout(self, plan: LoadPlan, slots: int) -> str:
+        return fingerprint(
+            self._model,
+            self._context,
+            slots=slots,
+            flash_attention=self._flash_attention,
+            kv_type=plan.kv_type,
+            device=self._placement.words,
+        )
