@@ -15,6 +15,7 @@ Examples:
   localllm quantize ./model-f16.gguf --type auto  try them all here, and say which to take
   localllm quantize org/repo --calibrate notes.txt --keep-output q8_0
   localllm quantize org/repo --to executorch      to a program (.pte) with 4-bit weights
+  localllm quantize org/repo --to mlc --device cuda   by MLC LLM's own tools, where it is installed
   localllm quantize --from-card my-model:q4_k_m   make it again, bit for bit
 """
 
@@ -28,17 +29,18 @@ def command(
         str | None,
         typer.Option(
             "--type",
-            help="Q4_K_M, IQ4_NL, Q8_0 …; auto: measure what suits this machine; of a program 8da4w, 8da8w, fp32. "
-            "[default: Q4_K_M; 8da4w]",
+            help="Q4_K_M, IQ4_NL, Q8_0 …; auto: measure what suits this machine; of a program 8da4w, 8da8w, fp32; "
+            "of MLC q4f16_1, q4f32_1, q0f16 … [default: Q4_K_M; 8da4w; q4f16_1]",
             metavar="TYPE",
         ),
     ] = None,
-    to: Annotated[Literal["gguf", "executorch"], typer.Option(help="Format of the result.")] = "gguf",
+    to: Annotated[Literal["gguf", "executorch", "mlc"], typer.Option(help="Format of the result.")] = "gguf",
     context: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="Most tokens of prompt and answer that a program holds. [default: 2048, or what the model knows]",
+            help="Most tokens of prompt and answer that a program, or a model of MLC, holds. "
+            "[default: 2048, or what the model knows; of MLC what it knows]",
             metavar="TOKENS",
         ),
     ] = None,
@@ -46,6 +48,13 @@ def command(
         str | None,
         typer.Option(
             help="What runs a program: xnnpack (any CPU), openvino, coreml, vulkan, qualcomm. [default: xnnpack]",
+            metavar="NAME",
+        ),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help="What a model of MLC is compiled for: auto, cuda, rocm, metal, vulkan, opencl, cpu. [default: auto]",
             metavar="NAME",
         ),
     ] = None,
@@ -102,11 +111,16 @@ def command(
 
     if to == "executorch":
         require_extra(to)
+    if to == "mlc":
+        from localllm.engines.mlc.native import require_installed
+
+        require_installed()
     options_ = Options(
         type=type_,
         format=to,
         context=context,
         delegate=delegate,
+        device=device,
         calibrate=calibrate,
         evaluate=evaluate,
         text=text,

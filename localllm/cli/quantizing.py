@@ -84,7 +84,7 @@ class Session:
 
     def dry_run(self, reference: str, order: Order) -> None:
         """Say what would come out. That depends on whether there is an importance matrix, not on what is in it."""
-        if order.program is not None:
+        if isinstance(order.program, ProgramWish):
             self._dry_export(reference, order, order.program)
             return
         material = material_of(reference, self._library, order.check_quant)

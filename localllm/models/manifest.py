@@ -12,7 +12,8 @@ from localllm.models.card import HubSource, WheelSource
 from localllm.models.digest import Digest, Filename
 from localllm.types import ModelDefaults
 
-Format = Literal["gguf", "pte", "safetensors"]
+Format = Literal["gguf", "pte", "mlc", "safetensors"]
+MLC_CONFIG = "mlc-chat-config.json"  # what a model of MLC LLM is named by; its other files follow from it
 VERSION_DIGITS = 12
 VERSION_PATTERN = rf"[0-9a-f]{{{VERSION_DIGITS}}}"
 
@@ -77,7 +78,8 @@ class Manifest(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if not self.weights:
-            raise IntegrityError(f"no file of {self.name[:200]!r} is a .{self.format} file")
+            kind = f"an {MLC_CONFIG}" if self.format == "mlc" else f"a .{self.format} file"
+            raise IntegrityError(f"no file of {self.name[:200]!r} is {kind}")
 
     @property
     def size_bytes(self) -> int:
@@ -86,7 +88,9 @@ class Manifest(Struct, frozen=True, kw_only=True):
 
     @property
     def weights(self) -> tuple[StoredFile, ...]:
-        """The files that an engine loads, in order."""
+        """The files that an engine is given to load, in order; the others lie beside them."""
+        if self.format == "mlc":
+            return tuple(file for file in self.files if file.filename == MLC_CONFIG)
         return tuple(file for file in self.files if file.filename.lower().endswith(f".{self.format}"))
 
     @property

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from localllm.errors import LoadFailed, ModelNotFound
 from localllm.models.hub.naming import is_repository
-from localllm.models.local import LocalModel
-from localllm.models.manifest import FileSource, Format, Manifest, StoredFile
+from localllm.models.local import ENGINES, LocalModel
+from localllm.models.manifest import MLC_CONFIG, FileSource, Format, Manifest, StoredFile
 from localllm.models.pte.header import FORWARD, MAGIC, MAGIC_OFFSET, read_program
 from localllm.models.quant import split_of
 from localllm.models.reference import shown
@@ -17,7 +17,7 @@ from localllm.models.storage.store import Store
 from localllm.types import ModelDefaults
 
 GGUF_MAGIC = b"GGUF"  # ggml docs/gguf.md, "File Structure"
-ENGINES = {"gguf": "llama_cpp", "pte": "executorch"}
+OPENVINO_MODEL = "openvino_model.xml"  # as optimum-intel calls it
 CHECKPOINT_CONFIG = "config.json"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model")
 BESIDE_PTE = (
@@ -42,6 +42,9 @@ def from_manifest(manifest: Manifest, store: Store) -> LocalModel:
         raise LoadFailed(_CHECKPOINT.format(place=manifest.name))
     paths = tuple(str(store.path(file)) for file in manifest.weights)
     digests = [file.sha256 for file in manifest.weights]
+    is_one_file = len(digests) == 1 and manifest.format != "mlc"
+    if manifest.format == "mlc":  # its weights lie beside the file that is named
+        digests = [file.sha256 for file in manifest.files]
     return LocalModel(
         id=manifest.name,
         engine=engine,
@@ -51,8 +54,9 @@ def from_manifest(manifest: Manifest, store: Store) -> LocalModel:
         size_bytes=manifest.size_bytes,
         defaults=manifest.defaults,
         beside={file.filename: str(store.path(file)) for file in manifest.files if file not in manifest.weights},
-        sha256=digests[0] if len(digests) == 1 else "",
-        identity=digests[0] if len(digests) == 1 else _hashed(digests),
+        sha256=digests[0] if is_one_file else "",
+        identity=digests[0] if is_one_file else _hashed(digests),
+        format=manifest.format,
     )
 
 
@@ -64,14 +68,22 @@ def check_in_place(manifest: Manifest) -> None:
 
 
 def from_path(text: str) -> LocalModel:
-    """The model in a file, or in all parts of a split one. Raises ModelNotFound or LoadFailed."""
+    """The model in a file, in all parts of a split one, or in a folder that MLC or OpenVINO has made.
+
+    Raises ModelNotFound or LoadFailed.
+    """
     try:
         path = Path(text).expanduser()
+        if path.name == MLC_CONFIG and path.is_file():
+            return _of_folder(path.parent, "mlc")
         if path.is_dir():
-            raise LoadFailed(_folder_words(path, text))
+            kind = _kind_of_folder(path)
+            if kind is None:
+                raise LoadFailed(_folder_words(path, text))
+            return _of_folder(path, kind)
         parts = parts_of(path)
-        kind = format_of(path)
-        beside = {file.name: str(file) for file in beside_pte(path)} if kind == "pte" else {}
+        format_ = format_of(path)
+        beside = {file.name: str(file) for file in beside_pte(path)} if format_ == "pte" else {}
         found = [part.stat() for part in parts]
         facts = [_facts(part, status) for part, status in zip(parts, found, strict=True)]
     except (OSError, ValueError, RuntimeError) as error:  # also a NUL in the path, and the home of nobody
@@ -79,7 +91,8 @@ def from_path(text: str) -> LocalModel:
     split = split_of(path.name)
     return LocalModel(
         id=split.stem if split is not None else path.stem,
-        engine=ENGINES[kind],
+        engine=ENGINES[format_],
+        format=format_,
         path=str(parts[0]),
         parts=tuple(str(part) for part in parts) if len(parts) > 1 else (),
         created=int(found[0].st_mtime),
@@ -87,6 +100,28 @@ def from_path(text: str) -> LocalModel:
         defaults=ModelDefaults(),
         beside=beside,
         identity=_hashed(facts),
+    )
+
+
+def _kind_of_folder(folder: Path) -> str | None:
+    """The format of a model that is a folder, if it is one."""
+    if (folder / MLC_CONFIG).is_file():
+        return "mlc"
+    return "openvino" if (folder / OPENVINO_MODEL).is_file() else None
+
+
+def _of_folder(folder: Path, format_: str) -> LocalModel:
+    """The model in a folder, whose files are looked at when it is loaded. Raises OSError."""
+    found = {path: path.stat() for path in sorted(folder.iterdir()) if path.is_file()}
+    return LocalModel(
+        id=Path(os.path.abspath(folder)).name,
+        engine=ENGINES[format_],
+        format=format_,
+        path=str(folder),
+        created=max(int(status.st_mtime) for status in found.values()),
+        size_bytes=sum(status.st_size for status in found.values()),
+        defaults=ModelDefaults(),
+        identity=_hashed([_facts(path, status) for path, status in found.items()]),
     )
 
 

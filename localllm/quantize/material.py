@@ -13,7 +13,7 @@ from localllm.models.front_matter import front_matter
 from localllm.models.gguf.facts import facts_of
 from localllm.models.gguf.header import read_header
 from localllm.models.given_file import GivenFile
-from localllm.models.manifest import Format, Manifest
+from localllm.models.manifest import MLC_CONFIG, Format, Manifest
 from localllm.models.names import ModelName
 from localllm.models.quant import canonical_quant
 from localllm.models.storage.store import Store
@@ -81,6 +81,8 @@ def of_path(path: Path, reference: str, on_bytes: OnBytes, check_quant: CheckQua
     """
     if path.suffix.lower() == ".pte":
         _format("pte", reference)
+    if (path / MLC_CONFIG).is_file():
+        _format("mlc", reference)
     candidate = candidate_of(path, None)
     format_ = _format(candidate.format, reference)
     check_quant(candidate.quant, reference)
@@ -139,6 +141,8 @@ def _without_quant(tag: str) -> str:
 def _format(format_: Format, name: str) -> Literal["gguf", "safetensors"]:
     if format_ == "pte":
         raise LoadFailed(f"{name} is an exported program, from which no other model is made; name its checkpoint")
+    if format_ == "mlc":
+        raise LoadFailed(f"{name} is made for MLC, and no other model is made from it; name its checkpoint")
     return format_
 
 

@@ -8,10 +8,13 @@ from msgspec import Struct
 
 from localllm.engines.executorch.exporter.delegates.registry import DEFAULT_DELEGATE, delegate_of
 from localllm.engines.executorch.exporter.schemes import SCHEMES, scheme_of
+from localllm.engines.mlc.options import AUTO as ANY_DEVICE
+from localllm.engines.mlc.quantizations import DEFAULT_QUANTIZATION, quantization_of
 from localllm.errors import InvalidRequest
 from localllm.quantize.calibration.importance import is_importance, read_importance
 from localllm.quantize.calibration.texts import DEFAULT, NONE, Text, both_texts, calibration_text, evaluation_text
 from localllm.quantize.making import PLAIN_TYPES, Wish
+from localllm.quantize.mlc import MlcWish, gguf_words
 from localllm.quantize.programs import ProgramWish, label_of
 from localllm.quantize.steps import TypeOverride
 from localllm.quantize.types import tensor_type_number, type_of
@@ -39,14 +42,24 @@ _OF_GGUF = (
     "calibration_chunks",
 )
 _OF_PROGRAMS = ("context", "delegate")
+_OF_MLC = ("device",)
+_NOT_OF_MLC = {  # with why not
+    **dict.fromkeys(_OF_GGUF, "is for GGUF files"),
+    **dict.fromkeys(
+        ("evaluate", "text", "evaluation_chunks"), "needs the logits of a model, which MLC keeps to itself"
+    ),
+    "delegate": "is for programs of ExecuTorch",
+    "allow_requantize": "is for weights that are quantized already, which MLC does not read",
+    "is_dry": "is for what can be told before it is made",
+}
 
 
 class Order(Struct, frozen=True, kw_only=True):
     """What to make and what to measure."""
 
-    type: str  # a name of `types.py`, or AUTO; of a program, one of the exporter's schemes
+    type: str  # a name of `types.py`, or AUTO; of a program, one of the exporter's schemes; or one of MLC's
     wish: Wish
-    program: ProgramWish | None = None  # None: a GGUF file is to be made
+    program: ProgramWish | MlcWish | None = None  # None: a GGUF file is to be made
     name: str | None
     text: Text | None  # to evaluate on; None: nothing is measured
     evaluation_chunks: int
@@ -69,6 +82,8 @@ class Order(Struct, frozen=True, kw_only=True):
 
     def check_quant(self, quant: str, name: str) -> None:
         """Raises InvalidRequest where `name`, which has `quant`, must not be made another type of."""
+        if isinstance(self.program, MlcWish) and quant:
+            raise InvalidRequest(gguf_words(f"{name} ({quant})"), param="source")
         is_original = quant in {"", *PLAIN_TYPES}
         is_only_cut = quant == self.type and self.wish.prune_layers
         if not (is_original or is_only_cut or self.wish.allow_requantize):
@@ -83,9 +98,10 @@ class Options(Struct, frozen=True, kw_only=True):
     """The options as they were typed; None, and what stands here, where they were not."""
 
     type: str | None = None
-    format: str = "gguf"  # or executorch
+    format: str = "gguf"  # or executorch, or mlc
     context: int | None = None
     delegate: str | None = None
+    device: str | None = None
     calibrate: str | None = None
     evaluate: bool = False
     text: str | None = None
@@ -109,7 +125,11 @@ class Options(Struct, frozen=True, kw_only=True):
     def order(self, *, name: str | None, threads: int) -> Order:
         """The order they mean. Raises InvalidRequest, naming the option, and LoadFailed for a damaged matrix."""
         if self.format == "executorch":
+            self._refuse(_OF_MLC, "is for models of MLC; with --to executorch leave it out")
             return self._program_order(name, threads)
+        if self.format == "mlc":
+            return self._mlc_order(name, threads)
+        self._refuse(_OF_MLC, "is for models of MLC; add --to mlc, or leave it out")
         self._refuse(_OF_PROGRAMS, "is for programs of ExecuTorch; add --to executorch, or leave it out")
         return self._gguf_order(name, threads)
 
@@ -130,6 +150,18 @@ class Options(Struct, frozen=True, kw_only=True):
             name=name,
             text=evaluation_text(self.text or DEFAULT) if self.evaluate else None,
             evaluation_chunks=self.evaluation_chunks or EVALUATION_CHUNKS,
+        )
+
+    def _mlc_order(self, name: str | None, threads: int) -> Order:
+        for field, why in _NOT_OF_MLC.items():
+            self._refuse((field,), f"{why}; with --to mlc leave it out")
+        return Order(
+            type=quantization_of(self.type or DEFAULT_QUANTIZATION).name,
+            wish=Wish(calibration_chunks=1, calibration_threads=threads),
+            program=MlcWish(context_tokens=self.context, device=(self.device or ANY_DEVICE).lower()),
+            name=name,
+            text=None,
+            evaluation_chunks=EVALUATION_CHUNKS,
         )
 
     def _refuse(self, fields: Sequence[str], why: str) -> None:

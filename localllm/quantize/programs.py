@@ -14,6 +14,7 @@ from localllm.models.files import disk_errors
 from localllm.models.on_disk import BESIDE_PTE, CHECKPOINT_CONFIG, parts_of
 from localllm.quantize.making import MadeFile, Making, Wish
 from localllm.quantize.material import Material
+from localllm.quantize.mlc import MlcMaking, MlcWish, label_of_mlc
 from localllm.quantize.process.workbench import Workbench
 from localllm.quantize.provenance.recipe import MadeFormat, Program, Recipe
 from localllm.quantize.steps import Exported, ExportProgram
@@ -116,15 +117,19 @@ class ProgramMaking(Making):
         )
 
 
-def label_of(type_: str, program: ProgramWish | None) -> str:
-    """What the name of a result says of it: its type, or that it is a program, with a type that is not the usual."""
+def label_of(type_: str, program: ProgramWish | MlcWish | None) -> str:
+    """What the name of a result says of it: its type, or what it is for, with a type that is not the usual."""
     if program is None:
         return type_
+    if isinstance(program, MlcWish):
+        return label_of_mlc(type_)
     return FORMAT if type_ == DEFAULT_SCHEME else f"{FORMAT}-{type_}"
 
 
-def making_of(material: Material, wish: Wish, bench: Workbench, program: ProgramWish | None) -> Making:
-    """What makes a GGUF file, or the program that is wished for."""
+def making_of(material: Material, wish: Wish, bench: Workbench, program: ProgramWish | MlcWish | None) -> Making:
+    """What makes a GGUF file, or the program or the model of MLC that is wished for."""
+    if isinstance(program, MlcWish):
+        return MlcMaking(material, wish, bench, program)
     return Making(material, wish, bench) if program is None else ProgramMaking(material, wish, bench, program)
 
 

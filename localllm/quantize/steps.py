@@ -119,6 +119,24 @@ class Exported(Struct, frozen=True, tag=True, tag_field="step", kw_only=True):
     peak_memory_bytes: int
 
 
+class MakeMlc(Struct, frozen=True, tag=True, tag_field="step", kw_only=True):
+    """Checkpoint to a model of MLC LLM, and the library that runs it into MLC's cache."""
+
+    files: dict[str, str]  # of the checkpoint: paths by the names that it knows them by
+    target: str  # the folder, which is made
+    quantization: str  # such as q4f16_1
+    context_tokens: int | None = None  # None: what the model was trained for
+    device: str  # that it is compiled for, such as cuda:0
+
+
+class MlcMade(Struct, frozen=True, tag=True, tag_field="step", kw_only=True):
+    """The folder was written, and the library compiled."""
+
+    model: Quantized
+    device: str
+    build: str  # of MLC LLM
+
+
 class Calibrate(Struct, frozen=True, tag=True, tag_field="step", kw_only=True):
     """GGUF and text to an importance matrix."""
 
@@ -216,5 +234,5 @@ class Build(Struct, frozen=True, tag=True, tag_field="step", kw_only=True):
     system_info: str
 
 
-Step = AskBuild | Convert | Quantize | ExportProgram | Calibrate | ScoreBase | Compare | MeasureSpeed
-Result = Build | Converted | Quantized | Exported | Calibrated | BaseScored | Compared | Speed
+Step = AskBuild | Convert | Quantize | ExportProgram | MakeMlc | Calibrate | ScoreBase | Compare | MeasureSpeed
+Result = Build | Converted | Quantized | Exported | MlcMade | Calibrated | BaseScored | Compared | Speed

@@ -21,6 +21,7 @@ from localllm.quantize.steps import (
     Convert,
     ExportProgram,
     Fault,
+    MakeMlc,
     MeasureSpeed,
     Progress,
     Quantize,
@@ -69,6 +70,10 @@ def perform(step: Step, report: Callable[[Progress], None]) -> Result:  # noqa: 
             from localllm.quantize.exporting import export_program
 
             return export_program(step, report)
+        case MakeMlc():
+            from localllm.quantize.mlc_step import make_mlc
+
+            return make_mlc(step, report)
         case Calibrate():
             from localllm.quantize.calibration.calibrating import calibrate
 

@@ -88,7 +88,7 @@ class Workbench:
             folder = self.path("parts")
             with disk_errors(f"write to {folder}"):
                 folder.mkdir()
-                places = [_alias(path, folder / name) for name, path in parts.items()]
+                places = [alias(path, folder / name) for name, path in parts.items()]
         for name, place in zip(parts, places, strict=True):
             self.call(place, name if len(places) > 1 else material.reference)
         return places[0]
@@ -121,8 +121,8 @@ def workbench(store: Store, purpose: str, threads: int, observe: Observe) -> Gen
             shutil.rmtree(folder, ignore_errors=True)  # what cannot go now, `gc` finds
 
 
-def _alias(path: Path, place: Path) -> Path:
-    """The file under another name, without a copy where the system has links."""
+def alias(path: Path, place: Path) -> Path:
+    """The file under another name, without a copy where the system has links. Raises OSError."""
     with suppress(OSError):
         place.symlink_to(path)
         return place

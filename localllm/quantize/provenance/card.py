@@ -16,11 +16,21 @@ from msgspec import Meta, Struct
 
 from localllm.config import silence_hub_telemetry
 from localllm.engines.executorch.exporter.schemes import SCHEMES
+from localllm.engines.mlc.quantizations import QUANTIZATIONS
 from localllm.errors import InvalidRequest, ModelError
 from localllm.models.front_matter import MOST_CHARACTERS, front_matter
 from localllm.models.hub.naming import is_repository
 from localllm.quantize.evaluation import Amount, Evaluation, rows, unmeasured
-from localllm.quantize.provenance.recipe import Count, FileFacts, Recipe, Source, Tools, check_names, check_recipe
+from localllm.quantize.provenance.recipe import (
+    Count,
+    FileFacts,
+    MlcChoices,
+    Recipe,
+    Source,
+    Tools,
+    check_names,
+    check_recipe,
+)
 from localllm.quantize.steps import Quantized
 from localllm.units import size_words
 
@@ -143,8 +153,8 @@ def _front_of(made: Made) -> str:
 
 def _tags(recipe: Recipe) -> list[str]:
     """Names of libraries and formats are the hub's (hub docs, "Libraries")."""
-    kind = "executorch" if recipe.program is not None else "gguf"
-    return [kind, "quantized", "localllm", *(["imatrix"] if _is_calibrated(recipe) else [])]
+    kinds = {"gguf": "gguf", "pte": "executorch", "mlc": "mlc-llm"}
+    return [kinds[recipe.format], "quantized", "localllm", *(["imatrix"] if _is_calibrated(recipe) else [])]
 
 
 def _made_of(data: object) -> Made:
@@ -265,6 +275,8 @@ def _making(made: Made) -> list[str]:
 
 def _rounding(recipe: Recipe) -> str:
     """The step that makes the result, in words."""
+    if recipe.mlc is not None:
+        return _rounding_for_mlc(recipe.type, recipe.mlc)
     if recipe.program is None:
         choices = _choices(recipe)
         return f"Quantized to {recipe.type}{f': {choices}' if choices else ''}."
@@ -276,9 +288,16 @@ def _rounding(recipe: Recipe) -> str:
     )
 
 
+def _rounding_for_mlc(type_: str, choices: MlcChoices) -> str:
+    context = f" with a context of {choices.context_tokens} tokens" if choices.context_tokens else ""
+    return f"Converted by MLC LLM to {type_}{context}: {QUANTIZATIONS[type_].words}."
+
+
 def _tool_words(tools: Tools) -> str:
     """The versions that it was made with; of a program, what exports first."""
     said = {name: _escaped(version) for name, version in msgspec.structs.asdict(tools).items() if name != "features"}
+    if tools.mlc_llm:
+        return "localllm {localllm}, MLC LLM {mlc_llm}, Python {python} on {machine}".format(**said)
     exporters = "ExecuTorch {executorch}, PyTorch {torch}, torchao {torchao}, " if tools.executorch else ""
     words = (
         f"localllm {{localllm}}, {exporters}llama-cpp-python {{llama_cpp_python}} (llama.cpp {{llama_cpp}}), "

@@ -20,6 +20,7 @@ from localllm.quantize.provenance.recipe import (
     Tools,
     features_of,
     tools_here,
+    tools_of_mlc,
     with_exporter,
 )
 
@@ -30,7 +31,8 @@ def keep(made: MadeFile, making: Making, evaluation: Evaluation | None, name: Mo
     """Publish it under `name`. Raises NoRoom, ModelError."""
     material, bench = making.material, making.bench
     stem = name.replace("/", "-").replace(":", "-")
-    files = {f"{stem}.{made.recipe.format}": made.path, **made.beside}
+    filename = made.path.name if made.recipe.format == "mlc" else f"{stem}.{made.recipe.format}"
+    files = {filename: made.path, **made.beside}
     if making.importance is not None:
         files[f"{stem}.imatrix"] = _copied(making.importance, bench.path("kept.imatrix"))
     digests = {filename: _facts(path) for filename, path in files.items()}
@@ -79,6 +81,8 @@ def making_source(making: Making) -> Source:
 
 def native_tools(bench: Workbench, format_: MadeFormat) -> Tools:
     """What a result of this format is made with. Raises EngineError."""
+    if format_ == "mlc":
+        return tools_of_mlc()
     tools = tools_here(llama_cpp=bench.build.commit, features=features_of(bench.build.system_info))
     return with_exporter(tools) if format_ == "pte" else tools
 

@@ -12,6 +12,7 @@ from msgspec import Meta, Struct
 from localllm import __version__
 from localllm.engines.executorch.exporter.delegates.registry import DELEGATE_NAMES
 from localllm.engines.executorch.exporter.schemes import SCHEMES
+from localllm.engines.mlc.quantizations import QUANTIZATIONS
 from localllm.errors import InvalidRequest
 from localllm.models.digest import HEX_PATTERN
 from localllm.models.gguf.quant import FILE_TYPES
@@ -20,6 +21,7 @@ from localllm.quantize.steps import TypeOverride
 
 _TYPES = frozenset(FILE_TYPES.values())
 _SCHEMES = frozenset(SCHEMES)
+_TYPES_BY_FORMAT = {"gguf": _TYPES, "pte": _SCHEMES, "mlc": frozenset(QUANTIZATIONS)}
 _TENSOR_TYPES = frozenset(kind.name for kind in TENSOR_TYPES.values())
 _CONVERTED_TYPES = frozenset({"", "auto", "F32", "F16", "BF16"})
 _MOST_OVERRIDES = 1000
@@ -28,7 +30,7 @@ _DRIVE = re.compile(r"[A-Za-z]:")
 _BETWEEN_FOLDERS = re.compile(r"[/\\]")
 _FEATURE = re.compile(r"(\w+) = (\d+)")
 
-MadeFormat = Literal["gguf", "pte"]
+MadeFormat = Literal["gguf", "pte", "mlc"]
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Positive = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 Sha256 = Annotated[str, Meta(pattern=HEX_PATTERN)]
@@ -53,12 +55,20 @@ class Program(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     context_tokens: Positive
 
 
+class MlcChoices(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What was chosen of a model of MLC, beside the type of its weights."""
+
+    context_tokens: Positive | None = None  # None: what the source says
+    device: str = "auto"  # that its library was compiled for
+
+
 class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that was chosen and determines the bytes of the result."""
 
-    type: str  # a name of FILE_TYPES, such as Q4_K_M; of a program, one of the exporter's schemes, such as 8da4w
+    type: str  # a name of FILE_TYPES, such as Q4_K_M; of a program a scheme, such as 8da4w; of MLC q4f16_1
     format: MadeFormat = "gguf"
     program: Program | None = None  # of the format pte
+    mlc: MlcChoices | None = None  # of the format mlc
     converted_type: str = ""  # of the GGUF between, where the source is a checkpoint: auto, F32, F16, BF16
     overrides: tuple[TypeOverride, ...] = ()
     output_type: str = ""  # of output.weight; empty: as the type says
@@ -105,6 +115,7 @@ class Tools(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     executorch: str = ""  # with the next two, of a program
     torch: str = ""
     torchao: str = ""
+    mlc_llm: str = ""  # of a model of MLC, of which llama.cpp makes nothing
 
 
 _LABELS = {
@@ -112,6 +123,7 @@ _LABELS = {
     "llama_cpp": "llama.cpp",
     "executorch": "ExecuTorch",
     "torch": "PyTorch",
+    "mlc_llm": "MLC LLM",
     "python": "Python",
     "machine": "processor architecture",
 }
@@ -120,7 +132,9 @@ _LABELS = {
 def check_recipe(recipe: Recipe) -> None:
     """Raises InvalidRequest, naming the field, for a type that is not known or overrides without sense or end."""
     is_program = recipe.format == "pte"
-    _check_type("type", recipe.type, _SCHEMES if is_program else _TYPES)
+    _check_type("type", recipe.type, _TYPES_BY_FORMAT[recipe.format])
+    if (recipe.mlc is not None) != (recipe.format == "mlc"):
+        raise InvalidRequest("what it says of MLC does not fit its format", param="mlc")
     if (recipe.program is not None) != is_program or (recipe.program and recipe.program.delegate not in DELEGATE_NAMES):
         raise InvalidRequest("what it says of a program does not fit its format, or is not known here", param="program")
     _check_type("converted_type", recipe.converted_type, _CONVERTED_TYPES)
@@ -166,6 +180,21 @@ def with_exporter(tools: Tools) -> Tools:
     """With the versions of what programs are made with."""
     versions = {package: _version(package) for package in ("executorch", "torch", "torchao")}
     return msgspec.structs.replace(tools, **versions)
+
+
+def tools_of_mlc() -> Tools:
+    """The tools of a model of MLC, which come of no package that could be named beforehand."""
+    packages = importlib.metadata.packages_distributions().get("mlc_llm", [])
+    return Tools(
+        localllm=__version__,
+        llama_cpp_python="",
+        llama_cpp="",
+        gguf="",
+        numpy=_version("numpy"),
+        python=platform.python_version(),
+        machine=platform.machine(),
+        mlc_llm=_version(packages[0]) if packages else "unknown",
+    )
 
 
 def features_of(system_info: str) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from localllm.models.storage.blobs import hash_file
 from localllm.quantize.calibration.texts import Text, both_texts, calibration_text
 from localllm.quantize.making import MadeFile, Named, Wish
 from localllm.quantize.material import Material
+from localllm.quantize.mlc import MlcWish
 from localllm.quantize.programs import ProgramWish
 from localllm.quantize.provenance.card import Made
 from localllm.quantize.provenance.recipe import Calibration, Tools, differences
@@ -61,9 +62,11 @@ class Repeat(Struct, frozen=True, kw_only=True):
         return f".{self.made.recipe.format}"
 
     @property
-    def program(self) -> ProgramWish | None:
-        """What the recipe wants of a program; None: it is of a GGUF file."""
-        wanted = self.made.recipe.program
+    def program(self) -> ProgramWish | MlcWish | None:
+        """What the recipe wants of a program or a model of MLC; None: it is of a GGUF file."""
+        choices, wanted = self.made.recipe.mlc, self.made.recipe.program
+        if choices is not None:
+            return MlcWish(context_tokens=choices.context_tokens, device=choices.device)
         if wanted is None:
             return None
         return ProgramWish(context_tokens=wanted.context_tokens, delegate=wanted.delegate)
@@ -74,8 +77,15 @@ class Repeat(Struct, frozen=True, kw_only=True):
 
     def is_same(self, made: MadeFile) -> bool:
         """Whether the model is, to the byte, the one that the card tells of."""
+        if self.made.recipe.mlc is not None:
+            found = {made.path.name: made.path, **made.beside}
+            return all(_is(facts.sha256, found.get(name)) for name, facts in self.made.outcome.files.items())
         wanted = {facts.sha256 for name, facts in self.made.outcome.files.items() if name.endswith(self.suffix)}
         return str(hash_file(made.path, lambda _: None)) in wanted
+
+
+def _is(sha256: str, path: Path | None) -> bool:
+    return path is not None and str(hash_file(path, lambda _: None)) == sha256
 
 
 def _text(calibration: Calibration, calibrate: str | None) -> Text:

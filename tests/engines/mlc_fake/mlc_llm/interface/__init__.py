@@ -1,0 +1,1 @@
+"""Making models, in the fake."""
