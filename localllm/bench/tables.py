@@ -7,6 +7,10 @@ from rich.table import Table
 
 from localllm.bench.load import LevelResult
 from localllm.bench.model import ModelResult
+from localllm.bench.workloads import Speeds
+from localllm.types import Workload
+
+_WORKLOADS: tuple[Workload, ...] = ("chat", "reading", "serving")
 
 
 def level_line(result: LevelResult) -> str:
@@ -57,6 +61,24 @@ def model_table(result: ModelResult) -> Table:
     ):
         table.add_row(name, value)
     return table
+
+
+def speeds_table(results: Sequence[Speeds]) -> Table:
+    """Engines on one model, each at every kind of work, and the ratio to the first one. Rates are tokens a second."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("ENGINE", "CHAT", "RATIO", "READING", "RATIO", "SERVING", "RATIO", "STREAMS", "DEVICE", "BUILD"):
+        table.add_column(heading, justify="left" if heading in {"ENGINE", "DEVICE", "BUILD"} else "right")
+    for result in results:
+        cells: list[str] = []
+        for work in _WORKLOADS:
+            cells += _rate_cells(result.rates.get(work), results[0].rates.get(work))
+        engine = result.engine
+        table.add_row(engine.engine, *cells, str(result.streams), engine.device, engine.build)
+    return table
+
+
+def _rate_cells(rate: float | None, first: float | None) -> tuple[str, str]:
+    return f"{rate:.1f}" if rate else "–", f"{rate / first:.2f}" if rate and first else "–"
 
 
 def _cells(ours: Sequence[LevelResult], base: Sequence[LevelResult]) -> list[str]:

@@ -1,6 +1,7 @@
 """`localllm bench`: how fast a model is on this machine, or how servers compare."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,6 +11,8 @@ from localllm.config import Settings, load_settings
 from localllm.errors import ConfigError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from localllm.bench.load import LevelResult, LoadPlan
     from localllm.bench.model import ModelResult
     from localllm.models.local import LocalModel
@@ -19,57 +22,106 @@ EPILOG = """\b
 Examples:
   localllm bench
   localllm bench --model ./qwen.gguf --json
+  localllm bench --engine llama_cpp --engine openvino
   localllm bench --url ours=http://127.0.0.1:11500/v1 --url theirs=http://127.0.0.1:8080/v1
 """
 
 
+STREAMS, REPEATS, ANSWER_TOKENS, PROMPT_TOKENS, SERVER_PROMPT_TOKENS = "1,4,8", 3, 96, 512, 32
+
+
 def command(
     model: options.Model = None,
+    engine: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Compare engines at chat, reading and serving; repeat it, or auto: all that run the model.",
+            metavar="NAME",
+        ),
+    ] = None,
     url: Annotated[
         list[str] | None,
         typer.Option(help="Measure this OpenAI-compatible server instead; repeat to compare.", metavar="[NAME=]URL"),
     ] = None,
-    streams: Annotated[str, typer.Option(help="Streams at once, with --url.", metavar="N,N,…")] = "1,4,8",
-    repeats: Annotated[int, typer.Option(min=1, help="Runs; medians are printed.")] = 3,
+    streams: Annotated[
+        str | None, typer.Option(help=f"Streams at once, with --url. [default: {STREAMS}]", metavar="N,N,…")
+    ] = None,
+    repeats: Annotated[int | None, typer.Option(min=1, help=f"Runs; medians are printed. [default: {REPEATS}]")] = None,
     prompt_tokens: Annotated[int | None, typer.Option(min=1, help="Length of the prompts.", metavar="N")] = None,
-    answer_tokens: Annotated[int, typer.Option(min=2, help="Length of the answers.", metavar="N")] = 96,
+    answer_tokens: Annotated[
+        int | None, typer.Option(min=2, help=f"Length of the answers. [default: {ANSWER_TOKENS}]", metavar="N")
+    ] = None,
     context: options.Context = None,
     threads: options.Threads = None,
     flash_attention: options.FlashAttention = None,
     json: options.Json = False,
 ) -> None:
-    """Measure a model on this machine, or servers side by side.
+    """Measure a model on this machine, or engines or servers side by side.
 
-    Servers are asked in turn, request by request.
+    Engines are measured one after the other, which renews what --engine auto goes by. Servers are asked in turn,
+    request by request.
     """
-    import msgspec
-    from rich.console import Console
-
-    from localllm.bench.tables import load_table, model_table
-
-    results: ModelResult | list[LevelResult]
-    if url:
+    if engine:
+        _refuse_beside_engine(
+            url=url, streams=streams, repeats=repeats, prompt_tokens=prompt_tokens, answer_tokens=answer_tokens
+        )
+        _engines(
+            engine, load_settings(model=model, context=context, threads=threads, flash_attention=flash_attention), json
+        )
+    elif url:
         from localllm.bench.load import LoadPlan
+        from localllm.bench.tables import load_table
 
         plan = LoadPlan(
-            levels=_levels(streams),
-            repeats=repeats,
-            prompt_tokens=prompt_tokens or 32,
-            answer_tokens=answer_tokens,
+            levels=_levels(streams or STREAMS),
+            repeats=repeats or REPEATS,
+            prompt_tokens=prompt_tokens or SERVER_PROMPT_TOKENS,
+            answer_tokens=answer_tokens or ANSWER_TOKENS,
         )
         results = asyncio.run(_load(url, plan))
-        table = load_table(results)
+        _print(results, load_table(results), json, width=130)
     else:
+        from localllm.bench.tables import model_table
         from localllm.cli.compose import bring
 
         settings = load_settings(model=model, context=context, threads=threads, flash_attention=flash_attention)
         local = bring(settings.model, settings)  # before the loop runs, which would keep Ctrl-C to itself
-        results = asyncio.run(_model(local, settings, prompt_tokens or 512, answer_tokens, repeats))
-        table = model_table(results)
+        lengths = (prompt_tokens or PROMPT_TOKENS, answer_tokens or ANSWER_TOKENS)
+        result = asyncio.run(_model(local, settings, *lengths, repeats or REPEATS))
+        _print(result, model_table(result), json)
+
+
+def _engines(names: list[str], settings: Settings, json: bool) -> None:
+    """Raises the last error of an engine that was named, when all has been printed."""
+    from localllm.bench.tables import speeds_table
+    from localllm.cli.comparing import compare_engines
+    from localllm.cli.compose import bring, make_service
+    from localllm.cli.talk import raise_all
+
+    local = bring(settings.model, settings)
+    compared, errors = compare_engines(local, names, settings, lambda model, its: make_service([model], its))
+    if json or compared.engines:
+        _print(compared, speeds_table(compared.engines), json, width=130, lines=compared.lines)
+    raise_all(errors)
+
+
+def _print(results: object, table: "Table", json: bool, *, width: int | None = None, lines: Sequence[str] = ()) -> None:
+    import msgspec
+    from rich.console import Console
+
     if json:
         print(msgspec.json.encode(results).decode())
-    else:
-        Console(highlight=False, markup=False, width=130 if url else None).print(table)
+        return
+    Console(highlight=False, markup=False, width=width).print(table)
+    for line in lines:
+        print(line)
+
+
+def _refuse_beside_engine(**given: object) -> None:
+    """Raises ConfigError for an option that measuring engines has no use for: what they do is always the same."""
+    refused = next((name for name, value in given.items() if value is not None), None)
+    if refused is not None:
+        raise ConfigError(f"--{refused.replace('_', '-')} does not go with --engine; leave one of them out")
 
 
 async def _model(
