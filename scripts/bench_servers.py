@@ -63,6 +63,11 @@ def ours(plan: ServerPlan, port: int, options: Sequence[str] = ()) -> list[str]:
     return [*(sys.executable, "-m", "localllm", "serve", "--model", plan.model.path), *numbers, *threads, *options]
 
 
+def ours_by_openvino(plan: ServerPlan, port: int) -> list[str]:
+    """The same with the engine OpenVINO, which needs its extra."""
+    return ours(plan, port, ("--engine", "openvino"))
+
+
 def llama_cpp_server(plan: ServerPlan, port: int) -> list[str]:
     """llama-cpp-python's own server. It serialises requests; without the last option a second request would
     kill the first one's stream."""
@@ -89,6 +94,7 @@ def llama_server(plan: ServerPlan, port: int) -> list[str]:
 
 SERVERS: dict[str, Command] = {
     "localllm": ours,
+    "localllm+openvino": ours_by_openvino,
     "llama_cpp.server": llama_cpp_server,
     "xllamacpp": xllamacpp,
     "llama-server": llama_server,

@@ -127,6 +127,7 @@ def _scheduling(settings: Settings, models: Sequence[LocalModel], *, keeps_promp
         draft_path=_draft_path(settings, models) if settings.draft else None,
         cache_path=str(settings.home_path / "kv") if has_cache else None,
         cache_bytes=settings.cache_bytes if has_cache else 0,
+        shares_prompts=settings.share_cache or not settings.keys,
         volatile_lines=settings.volatile_lines,
     )
 

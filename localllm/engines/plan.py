@@ -15,6 +15,7 @@ class Scheduling(Struct, frozen=True, kw_only=True):
     draft_path: str | None = None  # a smaller model that guesses ahead
     cache_path: str | None = None  # folder for the KV of past prompts
     cache_bytes: int = 0  # how much of it may lie there
+    shares_prompts: bool = True  # whether what was read of a prompt may serve whoever asks, for all are one client
     volatile_lines: tuple[str, ...] = ()  # how lines begin that change with every request and say nothing
 
 

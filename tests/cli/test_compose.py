@@ -8,7 +8,7 @@ import pytest
 from localllm.cli import compose
 from localllm.cli.compose import bring, make_service
 from localllm.cli.options import lora_of, parallel_of
-from localllm.config import Settings, load_settings
+from localllm.config import ClientKey, Settings, load_settings
 from localllm.engines.plan import LoadPlan
 from localllm.errors import ConfigError, ModelNotFound
 from localllm.models.on_disk import from_manifest
@@ -39,6 +39,13 @@ def test_what_settings_say_reaches_the_plan(tmp_path: Path) -> None:
     assert plan.scheduling.volatile_lines == ("a:", "b:")
     assert (plan.scheduling.cache_path, plan.scheduling.cache_bytes) == (str(tmp_path / "kv"), 7)
     assert plan.scheduling.draft_path is None
+
+
+def test_prompts_are_shared_where_there_is_one_client_or_all_agreed() -> None:
+    keys = {"ann": ClientKey("a"), "bob": ClientKey("b")}
+    assert plan_of(Settings()).scheduling.shares_prompts
+    assert not plan_of(Settings(keys=keys)).scheduling.shares_prompts
+    assert plan_of(Settings(keys=keys, share_cache=True)).scheduling.shares_prompts
 
 
 def test_prompts_are_kept_on_disk_only_where_that_is_wanted() -> None:

@@ -1,0 +1,1 @@
+"""OpenVINO: GGUF files and its own models, batched by its own scheduler."""
