@@ -8,7 +8,7 @@ from msgspec import Struct
 from localllm.engines.plan import LoadPlan
 from localllm.errors import LocalLLMError
 from localllm.models.local import LocalModel
-from localllm.types import ModelInfo, ModelState
+from localllm.types import EngineInfo, ModelInfo, ModelState, Sampling, honoured
 from localllm.worker.handle import WorkerHandle
 
 
@@ -70,7 +70,7 @@ class ServedModel:
             state=self.state,
             created=self.model.created,
             engine=engine,
-            reasons=self._reasons,
+            reasons=(*self._reasons, *(_left_out(self.model, engine) if engine else ())),
             fallbacks=tuple(self._fallbacks),
         )
 
@@ -134,3 +134,13 @@ class ServedModel:
     def _report(self, fraction: float) -> None:
         for queue in self._progress:
             queue.put_nowait(fraction)
+
+
+def _left_out(model: LocalModel, engine: EngineInfo) -> tuple[str, ...]:
+    """Which of the model's own defaults the engine does not honour, in a sentence."""
+    defaults = model.defaults.sampling
+    kept = honoured(defaults, engine.sampling)
+    names = [name for name in Sampling.__struct_fields__ if getattr(kept, name) != getattr(defaults, name)]
+    if not names:
+        return ()
+    return (f"the model's own choice of {' and '.join(names)} is left out: {engine.engine} does not honour it",)

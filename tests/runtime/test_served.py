@@ -1,6 +1,7 @@
 """What becomes of a model that cannot be loaded as planned."""
 
 import asyncio
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -8,9 +9,11 @@ import pytest
 from localllm.engines.plan import LoadPlan
 from localllm.errors import LoadFailed, LocalLLMError
 from localllm.runtime.served import Ladder, Rung, ServedModel
+from localllm.types import ModelDefaults, Sampling
 from tests.serving import local_model
 
 pytestmark = pytest.mark.anyio
+PLUGIN = Path(__file__).parent.parent / "plugin"
 
 BAD, GOOD = "not a rate", ""  # of the echo engine
 
@@ -50,6 +53,20 @@ async def test_it_goes_down_until_it_loads_and_says_every_step() -> None:
         again = await served.worker()  # by the plan that could be loaded: nothing is tried again
         assert again.pid != worker.pid
         assert len(heard) == 3
+    finally:
+        await served.unload()
+
+
+async def test_defaults_that_the_engine_does_not_honour_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(PLUGIN))
+    defaults = ModelDefaults(sampling=Sampling(presence_penalty=0.5, temperature=1.0))
+    model = msgspec.structs.replace(local_model("echo"), defaults=defaults)
+    served = ServedModel(model, LoadPlan(engine="backwards", path=""), reasons=("because",))
+    try:
+        await served.worker()
+        reason, left_out = served.info.reasons
+        assert reason == "because"
+        assert left_out == "the model's own choice of presence_penalty is left out: backwards does not honour it"
     finally:
         await served.unload()
 
