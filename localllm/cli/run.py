@@ -50,7 +50,7 @@ def command(
     threads: options.Threads = None,
     flash_attention: options.FlashAttention = None,
     offline: options.Offline = None,
-    stats: Annotated[bool, typer.Option("--stats", help="Print tokens and speed to stderr.")] = False,
+    stats: Annotated[bool, typer.Option("--stats", help="Print tokens, speed, and where it ran and why, to stderr.")] = False,
     json: options.Json = False,
 ) -> None:
     """Answer one question and exit."""
@@ -95,6 +95,7 @@ async def _answer(
 ) -> None:
     from localllm.cli.loading import load
     from localllm.cli.waiting import WaitingLine
+    from localllm.tui.placement import placement_words
     from localllm.tui.text import Cleaner
     from localllm.types import Finished, TextDelta
 
@@ -104,6 +105,7 @@ async def _answer(
     parts: list[str] = []
     try:
         await load(service)
+        placement = placement_words((await service.models())[0])
         async with aclosing(service.chat(request)) as events:
             async for event in events:
                 waiting.take(event)
@@ -121,10 +123,11 @@ async def _answer(
             print(flush=True)
         await service.close()
     if end is not None:
-        _finish(end, "".join(parts), model, is_json=is_json, wants_stats=wants_stats)
+        _finish(end, "".join(parts), model, is_json=is_json, placement=placement if wants_stats else None)
 
 
-def _finish(end: "Finished", text: str, model: str, *, is_json: bool, wants_stats: bool) -> None:
+def _finish(end: "Finished", text: str, model: str, *, is_json: bool, placement: list[str] | None) -> None:
+    """Print what is known at the end; `placement`, where it is given, goes with the statistics."""
     from localllm.cli.report import answer_json, stats_line
     from localllm.cli.talk import say
 
@@ -132,8 +135,10 @@ def _finish(end: "Finished", text: str, model: str, *, is_json: bool, wants_stat
         print(answer_json(model, text, end))
     elif end.reason == "length":
         say("[cut off: the answer reached --max-tokens or the end of the context]")
-    if wants_stats:
+    if placement is not None:
         say(stats_line(end.usage))
+        for sentence in placement:
+            say(sentence)
 
 
 def _question(prompt: str | None) -> str:
