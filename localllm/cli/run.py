@@ -50,7 +50,9 @@ def command(
     threads: options.Threads = None,
     flash_attention: options.FlashAttention = None,
     offline: options.Offline = None,
-    stats: Annotated[bool, typer.Option("--stats", help="Print tokens, speed, and where it ran and why, to stderr.")] = False,
+    stats: Annotated[
+        bool, typer.Option("--stats", help="Print tokens, speed, and where it ran and why, to stderr.")
+    ] = False,
     json: options.Json = False,
 ) -> None:
     """Answer one question and exit."""

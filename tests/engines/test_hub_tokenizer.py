@@ -531,6 +531,6 @@ def test_a_path_that_is_none(tmp_path: Path) -> None:
 def test_a_file_that_is_larger_than_any(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = write(tmp_path)
     monkeypatch.setattr(hub_files, "_MOST_BYTES", {name: Path(files[name]).stat().st_size - 1})
-    check_refused(files, f"{name} has more than .*, as no tokenizer has")
+    check_refused(files, f"{name} has more than .*, as none has")
     monkeypatch.setattr(hub_files, "_MOST_BYTES", {name: Path(files[name]).stat().st_size})
     assert HubTokenizer.load(files).vocab_size == SIZE

@@ -11,21 +11,18 @@ import tempfile
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
 
-import msgspec
 from msgspec import Struct
 
 from localllm.engines.plan import LoadPlan
 from localllm.errors import LoadFailed
+from localllm.models.model_files import ModelFiles, parse
 
 CONFIG = "mlc-chat-config.json"
 WEIGHT_LISTS = ("tensor-cache.json", "ndarray-cache.json")
-Kind = TypeVar("Kind")
 
 _AGAIN = "get the model again, or convert it again: localllm quantize SOURCE --to mlc"
-_MOST_CONFIG_BYTES = 8 * 2**20
-_MOST_LIST_BYTES = 256 * 2**20  # a line for each tensor
+_MOST_BYTES = dict.fromkeys(WEIGHT_LISTS, 256 * 2**20)  # a line for each tensor
 
 
 class MlcConfig(Struct, frozen=True, kw_only=True):
@@ -67,8 +64,8 @@ class MlcFolder:
     def __init__(self, files: Mapping[str, Path]) -> None:
         """Raises LoadFailed, naming the file, for what is missing, broken or of another size than is listed."""
         self.files = files
-        self._text = _text(files, CONFIG, _MOST_CONFIG_BYTES)
-        self.config = _parse(self._text, MlcConfig, CONFIG)
+        self._text = _files(files).text(CONFIG)
+        self.config = parse(self._text, MlcConfig, CONFIG, again=_AGAIN)
         if self.config.model_task != "chat":
             raise LoadFailed(
                 f"this model of MLC is for {self.config.model_task[:40]}, and only chats and texts are run"
@@ -119,7 +116,7 @@ def _check_weights(files: Mapping[str, Path]) -> None:
     name = next((name for name in WEIGHT_LISTS if name in files), None)
     if name is None:
         raise LoadFailed(f"there is no {WEIGHT_LISTS[0]} beside {CONFIG}; {_AGAIN}")
-    shards = _parse(_text(files, name, _MOST_LIST_BYTES), _WeightList, name).records
+    shards = parse(_files(files).data(name), _WeightList, name, again=_AGAIN).records
     if not shards:
         raise LoadFailed(f"{name} lists no weights; {_AGAIN}")
     for shard in shards:
@@ -134,30 +131,8 @@ def _check_weights(files: Mapping[str, Path]) -> None:
             raise LoadFailed(f"{shard.filename} has {size_bytes} bytes, and {name} says {shard.size_bytes}; {_AGAIN}")
 
 
-def _text(files: Mapping[str, Path], name: str, most_bytes: int) -> str:
-    path = files.get(name)
-    if path is None:
-        raise LoadFailed(f"there is no {name}; {_AGAIN}")
-    try:
-        if not path.is_file():  # a pipe would never end
-            raise LoadFailed(f"{name} is missing or no file ({path}); {_AGAIN}")
-        with path.open("rb") as file:
-            data = file.read(most_bytes + 1)
-    except (OSError, ValueError) as error:  # ValueError: NUL in the path
-        raise LoadFailed(f"cannot read {name}: {error}; check the path and its permissions") from error
-    if len(data) > most_bytes:
-        raise LoadFailed(f"{name} is larger than any; {_AGAIN}")
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise LoadFailed(f"{name} is not UTF-8 (byte {error.start}); {_AGAIN}") from error
-
-
-def _parse(text: str, kind: type[Kind], name: str) -> Kind:
-    try:
-        return msgspec.json.decode(text, type=kind)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise LoadFailed(f"{name} is not as it should be: {error}; {_AGAIN}") from error
+def _files(paths: Mapping[str, Path]) -> ModelFiles:
+    return ModelFiles(paths, again=_AGAIN, most_bytes=_MOST_BYTES)
 
 
 def _link(path: Path, place: Path) -> None:

@@ -2,16 +2,15 @@
 
 from pathlib import Path
 
-import msgspec
 from msgspec import Struct
 
 from localllm.engines.openvino.memory import KvShape
 from localllm.errors import LoadFailed
+from localllm.models.model_files import ModelFiles, parse
 
 MODEL, WEIGHTS, CONFIG = "openvino_model.xml", "openvino_model.bin", "config.json"
 TOKENIZER, DETOKENIZER = "openvino_tokenizer.xml", "openvino_detokenizer.xml"
 _AGAIN = "export it again with optimum-intel (optimum-cli export openvino)"
-_MOST_BYTES = 4 * 2**20
 
 
 class Folder(Struct, frozen=True, kw_only=True):
@@ -44,7 +43,7 @@ def read_folder(folder: Path) -> Folder:
     for name in (MODEL, WEIGHTS, CONFIG, TOKENIZER, DETOKENIZER):
         if not (folder / name).is_file():
             raise LoadFailed(f"{folder} has no {name}; {_AGAIN}")
-    config = _read_config(folder / CONFIG)
+    config = parse(ModelFiles({CONFIG: folder / CONFIG}, again=_AGAIN).data(CONFIG), _Config, CONFIG, again=_AGAIN)
     heads = config.num_key_value_heads or config.num_attention_heads
     width = config.head_dim or config.hidden_size // max(1, config.num_attention_heads)
     if min(config.num_hidden_layers, heads, width, config.vocab_size, config.max_position_embeddings) < 1:
@@ -59,11 +58,3 @@ def read_folder(folder: Path) -> Folder:
         vocabulary=config.vocab_size,
         weights_bytes=(folder / WEIGHTS).stat().st_size,
     )
-
-
-def _read_config(path: Path) -> _Config:
-    try:
-        with path.open("rb") as file:
-            return msgspec.json.decode(file.read(_MOST_BYTES), type=_Config)
-    except (OSError, msgspec.DecodeError, RecursionError) as error:
-        raise LoadFailed(f"{path} is not as it should be: {error}; {_AGAIN}") from error
