@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from localllm.engines.executorch.exporter.delegates.own_attention import use_own_attention
 from localllm.engines.executorch.exporter.rounding import round_embedding, round_linears
 from localllm.engines.executorch.exporter.schemes import Scheme
 from localllm.errors import InvalidRequest
@@ -31,12 +32,7 @@ class Vulkan:
 
     def prepare(self, model: "nn.Module") -> "nn.Module":
         """Take ExecuTorch's own attention and KV cache, for which the back end has kernels."""
-        from executorch.examples.models.llama.source_transformation.custom_kv_cache import (
-            replace_kv_cache_with_custom_kv_cache,
-        )
-        from executorch.examples.models.llama.source_transformation.sdpa import replace_sdpa_with_custom_op
-
-        return replace_kv_cache_with_custom_kv_cache(replace_sdpa_with_custom_op(model))
+        return use_own_attention(model)
 
     def quantize(self, model: "nn.Module", scheme: Scheme) -> "nn.Module":
         """Round the embedding and the matrices, in place. Raises InvalidRequest for sizes that it does not take."""
