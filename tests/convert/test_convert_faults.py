@@ -56,8 +56,16 @@ def run(folder: Path, target: Path, on_tensor: Callable[[int], object] = lambda 
     convert(files_of(folder), target, on_tensor=hear)
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt, as it does in Python without more ado; pytest's helpers end at it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("when", [1, 10, 21])
-def test_ctrl_c_leaves_nothing(folder: Path, target: Path, when: int) -> None:
+def test_ctrl_c_leaves_nothing(interruptible: None, folder: Path, target: Path, when: int) -> None:
     def interrupt(done: int) -> None:
         assert target.exists()
         if done == when:
