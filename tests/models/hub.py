@@ -23,6 +23,7 @@ CHUNK_BYTES = 16_384
 LARGE_CHUNK_BYTES = 1 << 18  # of answers that nothing goes wrong with
 GOOD_TOKEN = "our-secret"
 HOLD_SECONDS = 60.0  # after which a held answer is given up, lest a failing test hangs
+GRACE_SECONDS = 5  # that the end waits for answers
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,16 @@ class Hub:
                 Route("/{path:path}", self._after(self._nothing)),
             ]
         )
-        self._server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off", loop="asyncio", ws="none"))
-        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]})
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            lifespan="off",
+            loop="asyncio",
+            ws="none",
+            timeout_graceful_shutdown=GRACE_SECONDS,  # an answer that nobody reads to its end would be waited for
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -107,7 +116,7 @@ class Hub:
     def __exit__(self, *_: object) -> None:
         self.release()
         self._server.should_exit = True
-        self._thread.join()
+        self._thread.join(2 * GRACE_SECONDS)
         self._socket.close()
 
     def reset(self) -> None:
