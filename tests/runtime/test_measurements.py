@@ -2,8 +2,9 @@
 
 import json
 import math
-import multiprocessing
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from localllm.runtime.measurements import (
 )
 from localllm.types import ModelDefaults
 
+ROOT = Path(__file__).parent.parent.parent
 SUBJECT = Subject(model="a1b2", engine="llama_cpp", build="1", device="auto", threads=None, machine="this one")
 MEASURED = Measured(subject=SUBJECT, name="m", measured_at=1000, rates={"chat": 12.5}, streams=16, device="cpu")
 
@@ -199,21 +201,22 @@ def test_figures_are_forgotten_by_name_or_identity_or_all(tmp_path: Path) -> Non
     assert file.entries() == []
 
 
-def _remember_many(home: Path, engine: str, count: int) -> None:
+def remember_many(home: Path, engine: str, count: int) -> None:
+    """What each of the two processes does."""
     file = silent(home)
     for at in range(count):
         file.remember(replace(MEASURED, subject=replace(SUBJECT, engine=engine, model=str(at))))
 
 
 def test_two_processes_lose_nothing_of_each_other(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    others = [context.Process(target=_remember_many, args=(tmp_path, engine, 20)) for engine in "ab"]
-    for other in others:
-        other.start()
-    for other in others:
-        other.join(60)
-        assert other.exitcode == 0
-        other.close()
+    code = """
+import sys
+from pathlib import Path
+from tests.runtime.test_measurements import remember_many
+remember_many(Path(sys.argv[1]), sys.argv[2], 20)
+"""
+    others = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), engine], cwd=ROOT) for engine in "ab"]
+    assert [other.wait(60) for other in others] == [0, 0]
     assert len(silent(tmp_path).entries()) == 40
     assert not list(tmp_path.glob("*.part"))
 
