@@ -11,7 +11,7 @@ from localllm.config import Settings, load_settings
 if TYPE_CHECKING:
     from localllm.runtime.library import Library
     from localllm.runtime.outlook import Outlook
-    from localllm.runtime.planning.wishes import ModelPlan, Wishes
+    from localllm.runtime.planning.wishes import ModelPlan
     from localllm.runtime.program_outlook import ProgramOutlook
 
 NAME = "plan"
@@ -92,9 +92,7 @@ class _Sheet:
         self._download_bytes = download_bytes
         self._quant_reason = quant_reason
         self.outlook = outlook
-        from localllm.runtime.planning.wishes import Wishes
-
-        self._plan = _plan(outlook, Wishes.of(settings))
+        self._plan = _plan(outlook, settings)
         if self._plan.kv_type != "f16" and not self._plan.placement.devices:
             self.outlook = _with_small_kv(outlook, self._plan)
 
@@ -154,13 +152,14 @@ class _Sheet:
         yield "KV", plan.kv_type if self.outlook.engine == "llama_cpp" else ""
 
 
-def _plan(outlook: "Outlook | ProgramOutlook", wishes: "Wishes") -> "ModelPlan":
+def _plan(outlook: "Outlook | ProgramOutlook", settings: Settings) -> "ModelPlan":
     from localllm.runtime.planning.gguf import plan_gguf
     from localllm.runtime.planning.plans import plan_program, reports_for
-    from localllm.runtime.planning.wishes import Machine
+    from localllm.runtime.planning.wishes import Machine, Wishes
     from localllm.runtime.probing import probe_engines
     from localllm.runtime.program_outlook import ProgramOutlook
 
+    wishes = Wishes.of(settings)
     if isinstance(outlook, ProgramOutlook):
         return plan_program(outlook.facts.backends, wishes)
     reports = reports_for(outlook.engine, wishes.device, probe=probe_engines)

@@ -17,6 +17,7 @@ from typing import Literal
 from msgspec import Struct
 
 from localllm.devices.fit import CONTEXT_STEP
+from localllm.errors import ConfigError
 
 KvType = Literal["f16", "q8_0"]
 
@@ -167,6 +168,12 @@ def repacked_types(machine: str) -> frozenset[str]:
     if machine.lower() in {"x86_64", "amd64"}:
         return _REPACKED_X86
     return _REPACKED_ARM if machine.lower() in {"arm64", "aarch64"} else frozenset()
+
+
+def check_flash_attention(kv_type: KvType, flash_attention: bool | None) -> None:
+    """Raises ConfigError for KV in q8_0 without flash attention, which llama.cpp cannot compute."""
+    if kv_type != "f16" and flash_attention is False:
+        raise ConfigError(f"kv_type {kv_type} needs flash attention: leave out --no-flash-attention, or use f16")
 
 
 def _work_bytes(shape: ModelShape, context_tokens: int, *, flash_attention: bool) -> int:

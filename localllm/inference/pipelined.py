@@ -7,11 +7,9 @@ from localllm.engines.job import Delta, Job
 from localllm.engines.pipeline import Emission, Pipeline
 from localllm.errors import InvalidRequest, LocalLLMError, UnsupportedField
 from localllm.inference.admission import check_job
-from localllm.inference.detokenize import Detokenizer
+from localllm.inference.answer_text import AnswerText
 from localllm.inference.queue import AdmissionQueue
-from localllm.inference.stops import StopMatcher
 from localllm.inference.timings import StepTimings
-from localllm.inference.trail import LogprobTrail
 from localllm.types import NEUTRAL, EngineInfo, FinishReason, Sampling, TokenLogprob, Usage
 
 SEEN_TO_HERE = frozenset({"max_tokens", "stop"})
@@ -27,9 +25,7 @@ class _Answer:
         wanted = job.sampling.max_tokens
         self.max_tokens = room if wanted is None else min(room, wanted)
         self._tokenizer = tokenizer
-        self._detokenizer = Detokenizer(tokenizer)
-        self._stops = StopMatcher(job.sampling.stop)
-        self._trail = LogprobTrail()
+        self._text = AnswerText(tokenizer, job.sampling.stop)
         self._tokens = self._cached_tokens = 0
         self._arrived = time.perf_counter()
         self._admitted = self._first = self._last = 0.0
@@ -41,37 +37,27 @@ class _Answer:
     def take(self, emission: Emission) -> Delta | None:
         """What there is to say of what came, if anything."""
         self._cached_tokens = max(self._cached_tokens, emission.cached_tokens)
-        said: list[str] = []
-        reason = self._say(emission, said)
+        reason: FinishReason | None = "stop" if self._say(emission) else None
         if reason is None and emission.finish is not None:
-            shown, is_stopped = self._stops.feed(self._detokenizer.flush())
-            said += [shown, "" if is_stopped else self._stops.flush()]
-            reason = "stop" if is_stopped else emission.finish
-        text = "".join(said)
-        logprobs = self._trail.shown(len(text), is_last=reason is not None)
+            reason = "stop" if self._text.finish() else emission.finish
+        text, logprobs = self._text.take(is_last=reason is not None)
         if reason is None:
             return Delta(job_id=self.job.id, text=text, logprobs=logprobs) if text or logprobs else None
         self.is_finished = True
         return Delta(job_id=self.job.id, text=text, finish=reason, usage=self._usage(), logprobs=logprobs)
 
-    def _say(self, emission: Emission, said: list[str]) -> FinishReason | None:
-        """Add what may be shown to `said`; "stop" where a stop string was met, after which nothing counts."""
+    def _say(self, emission: Emission) -> bool:
+        """Say what came; whether a stop string was met, after which nothing counts."""
         if emission.text_tokens or emission.text:
             self._count(emission.text_tokens)
-            shown, is_stopped = self._stops.feed(emission.text)
-            said.append(shown)
-            return "stop" if is_stopped else None
+            return self._text.add(emission.text)
         for at, token in enumerate(emission.tokens):
             self._count(1)
             if emission.logprobs:
-                self._trail.add(TokenLogprob(self._tokenizer.piece(token), emission.logprobs[at]))
-            text = self._detokenizer.add(token)
-            self._trail.reached(len(text))
-            shown, is_stopped = self._stops.feed(text)
-            said.append(shown)
-            if is_stopped:
-                return "stop"
-        return None
+                self._text.note(TokenLogprob(self._tokenizer.piece(token), emission.logprobs[at]))
+            if self._text.add_token(token):
+                return True
+        return False
 
     def _count(self, tokens: int) -> None:
         self._last = time.perf_counter()

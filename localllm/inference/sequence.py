@@ -5,10 +5,8 @@ from array import array
 
 from localllm.engines.base import Logits, Tokenizer
 from localllm.engines.job import Delta, Job
-from localllm.inference.detokenize import Detokenizer
+from localllm.inference.answer_text import AnswerText
 from localllm.inference.sampling import Sampler
-from localllm.inference.stops import StopMatcher
-from localllm.inference.trail import LogprobTrail
 from localllm.types import AdapterUse, FinishReason, Usage
 
 Scope = tuple[str, tuple[AdapterUse, ...]]  # KV is shared only between jobs of the same one
@@ -37,10 +35,7 @@ class Sequence:
         if job.sampling.max_tokens is not None:
             self._limit = min(self._limit, len(job.tokens) + job.sampling.max_tokens)
         self._sampler = Sampler(job.sampling, tokenizer, job.tokens, job.constraint)
-        self._detokenizer = Detokenizer(tokenizer)
-        self._stops = StopMatcher(job.sampling.stop)
-        self._trail = LogprobTrail()
-        self._text: list[str] = []  # said since the last delta
+        self._text = AnswerText(tokenizer, job.sampling.stop)
         self._reason: FinishReason | None = None
         self._arrived = time.perf_counter()
         self._admitted = self._first_token = self._last_token = 0.0
@@ -110,17 +105,13 @@ class Sequence:
             self._finish("stop")
             return False
         if self.job.sampling.logprobs is not None:
-            self._trail.add(self._sampler.logprob(row, token))
+            self._text.note(self._sampler.logprob(row, token))
         self._append(token)
         return True
 
     def _append(self, token: int) -> None:
         self.tokens.append(token)
-        text = self._detokenizer.add(token)
-        self._trail.reached(len(text))
-        shown, is_stopped = self._stops.feed(text)
-        self._text.append(shown)
-        if is_stopped:
+        if self._text.add_token(token):
             self._reason = "stop"
         elif self._is_complete:
             self._finish("stop")
@@ -146,14 +137,10 @@ class Sequence:
 
     def _finish(self, reason: FinishReason) -> None:
         """End the answer, and let go of what was held back."""
-        shown, is_stopped = self._stops.feed(self._detokenizer.flush())
-        self._text += [shown, "" if is_stopped else self._stops.flush()]
-        self._reason = "stop" if is_stopped else reason
+        self._reason = "stop" if self._text.finish() else reason
 
     def _delta(self) -> Delta | None:
-        text = "".join(self._text)
-        self._text.clear()
-        logprobs = self._trail.shown(len(text), is_last=self._reason is not None)
+        text, logprobs = self._text.take(is_last=self._reason is not None)
         if self._reason is None:
             return Delta(job_id=self.job.id, text=text, logprobs=logprobs) if text or logprobs else None
         self.is_finished = True

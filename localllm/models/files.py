@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import stat
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -140,3 +141,15 @@ def _write_all(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
+
+
+def alias(path: Path, place: Path) -> Path:
+    """The file under another name, without a copy where the system has links. Raises OSError."""
+    with suppress(OSError):
+        place.symlink_to(path)
+        return place
+    with suppress(OSError):
+        os.link(path, place)
+        return place
+    shutil.copyfile(path, place)
+    return place

@@ -11,8 +11,7 @@ from localllm.engines.mlc.commands import run_command
 from localllm.engines.mlc.folder import CONFIG, WEIGHT_LISTS
 from localllm.engines.mlc.library import LibraryOrder, find_library
 from localllm.errors import EngineError
-from localllm.models.files import disk_errors
-from localllm.quantize.process.workbench import alias
+from localllm.models.files import alias, disk_errors
 from localllm.quantize.steps import MakeMlc, MlcMade, Progress, Quantized, TensorPlan
 
 PLAIN_TEMPLATE = "LM"  # of MLC's chat templates; localllm renders the model's own

@@ -6,14 +6,11 @@ from types import MappingProxyType
 from localllm.devices.cpu import available_memory_bytes
 from localllm.engines.back_ends import BackEnd, Device, DeviceKind, EngineReport
 from localllm.engines.llama_cpp.ggml import FunctionMissing, Functions, Signatures, bind_functions
+from localllm.engines.llama_cpp.gpu_library import GPU_REMEDY
 from localllm.engines.llama_cpp.native import BUILD, Handle, supports_gpu
 
 NO_GPU = "this build has no back end for a GPU"
 NO_DEVICE = "it finds no device"
-GPU_REMEDY = (
-    "install a build of llama-cpp-python for your GPU: "
-    "https://llama-cpp-python.readthedocs.io/en/latest/#supported-backends"
-)
 DRIVER_REMEDY = "install the driver of the device, or let this process see it"
 # enum ggml_backend_dev_type. More of them may come; 4 stands for several devices together.
 _KINDS: MappingProxyType[int, DeviceKind] = MappingProxyType({0: "cpu", 1: "gpu", 2: "igpu", 3: "accelerator"})

@@ -4,6 +4,11 @@ import importlib.util
 import re
 from pathlib import Path
 
+GPU_REMEDY = (
+    "install a build of llama-cpp-python for your GPU: "
+    "https://llama-cpp-python.readthedocs.io/en/latest/#supported-backends"
+)
+
 # What ggml's build calls its back ends (ggml/src/CMakeLists.txt, ggml_add_backend): libggml-cuda.so, ggml-vulkan.dll,
 # libggml-metal.dylib; with GGML_BACKEND_DL there are several of the CPU, such as libggml-cpu-haswell.so.
 _BACK_END = re.compile(r"(?:lib)?ggml-([a-z0-9]+)\b.*\.(?:so|dylib|dll)(?:\.[0-9.]+)?")

@@ -8,7 +8,7 @@ from functools import cached_property
 import llama_cpp as lib
 
 from localllm.devices.fit import Fit, fit_kv
-from localllm.devices.footprint import KvType, values_bytes
+from localllm.devices.footprint import KvType, check_flash_attention, values_bytes
 from localllm.engines.llama_cpp.ggml import FunctionMissing, Functions, Signatures, bind_functions
 from localllm.engines.llama_cpp.native import Handle
 from localllm.engines.plan import LoadPlan, Placement
@@ -97,17 +97,11 @@ def flash_attention_of(plan: LoadPlan, jobs: int, *, is_on_cpu: bool) -> bool:
     context. On a GPU it is on, and with KV in q8_0 there is no other way. Raises ConfigError where that was asked for.
     """
     if plan.kv_type != "f16":
-        check_flash_attention(plan)
+        check_flash_attention(plan.kv_type, plan.flash_attention)
         return True
     if plan.flash_attention is not None:
         return plan.flash_attention
     return jobs > 1 or not is_on_cpu
-
-
-def check_flash_attention(plan: LoadPlan) -> None:
-    """Raises ConfigError for KV in q8_0 without flash attention, which llama.cpp cannot compute."""
-    if plan.kv_type != "f16" and plan.flash_attention is False:
-        raise ConfigError(f"kv_type {plan.kv_type} needs flash attention: leave out --no-flash-attention, or use f16")
 
 
 def _checked_split(plan: Placement, devices: int) -> tuple[float, ...]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from localllm.devices.contention import CoreMeter, ThreadGovernor
 from localllm.devices.cpu import available_memory_bytes, usable_cores
+from localllm.devices.footprint import check_flash_attention
 from localllm.devices.thrift import Thrift
 from localllm.engines.base import Batch, Logits, OnProgress, RunnerInfo, Vectors
 from localllm.engines.llama_cpp import native
@@ -21,7 +22,6 @@ from localllm.engines.llama_cpp.kv import SlotMemory
 from localllm.engines.llama_cpp.placement import (
     GGML_TYPES,
     LayerPlacement,
-    check_flash_attention,
     flash_attention_of,
 )
 from localllm.engines.llama_cpp.states import fingerprint, state_key
@@ -50,7 +50,7 @@ class LlamaRunner:
     def __init__(self, plan: LoadPlan, on_progress: OnProgress) -> None:
         started = time.perf_counter()
         paths = plan.parts or (plan.path,)
-        check_flash_attention(plan)
+        check_flash_attention(plan.kv_type, plan.flash_attention)
         headers = [read_header(Path(path)) for path in paths]
         self._placement = LayerPlacement(plan.placement, headers, facts_of(headers))
         # later, some weights would count twice

@@ -5,17 +5,16 @@ folders ndarray-cache.json, lists the files of weights (tvm/contrib/tvmjs.py).
 """
 
 import json
-import os
-import shutil
 import tempfile
 from collections.abc import Generator, Iterable, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from msgspec import Struct
 
 from localllm.engines.plan import LoadPlan
 from localllm.errors import LoadFailed
+from localllm.models.files import alias
 from localllm.models.model_files import ModelFiles, parse
 
 CONFIG = "mlc-chat-config.json"
@@ -98,7 +97,7 @@ class MlcFolder:
                 folder = Path(name)
                 for filename, path in self.files.items():
                     if filename != CONFIG:
-                        _link(path.absolute(), folder / filename)
+                        alias(path.absolute(), folder / filename)
                 (folder / CONFIG).write_text(self._without_own_ends(end_tokens), "utf-8")
                 yield folder
         except OSError as error:
@@ -133,14 +132,3 @@ def _check_weights(files: Mapping[str, Path]) -> None:
 
 def _files(paths: Mapping[str, Path]) -> ModelFiles:
     return ModelFiles(paths, again=_AGAIN, most_bytes=_MOST_BYTES)
-
-
-def _link(path: Path, place: Path) -> None:
-    """The file under another name, without a copy where the system has links. Raises OSError."""
-    with suppress(OSError):
-        place.symlink_to(path)
-        return
-    with suppress(OSError):
-        os.link(path, place)
-        return
-    shutil.copyfile(path, place)

@@ -1,17 +1,16 @@
 """The workbench: a folder beside the store for what is made on the way, and the steps that work in it."""
 
 import hashlib
-import os
 import shutil
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
 from localllm.errors import LocalLLMError, from_code
 from localllm.models.disk_space import check_room
-from localllm.models.files import PRIVATE_FOLDER, disk_errors, make_folder
+from localllm.models.files import PRIVATE_FOLDER, alias, disk_errors, make_folder
 from localllm.models.storage.store import Store
 from localllm.quantize.material import Material
 from localllm.quantize.process.workshop import run_step
@@ -119,15 +118,3 @@ def workbench(store: Store, purpose: str, threads: int, observe: Observe) -> Gen
             yield Workbench(folder, threads, observe)
         finally:
             shutil.rmtree(folder, ignore_errors=True)  # what cannot go now, `gc` finds
-
-
-def alias(path: Path, place: Path) -> Path:
-    """The file under another name, without a copy where the system has links. Raises OSError."""
-    with suppress(OSError):
-        place.symlink_to(path)
-        return place
-    with suppress(OSError):
-        os.link(path, place)
-        return place
-    shutil.copyfile(path, place)
-    return place

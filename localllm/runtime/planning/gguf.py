@@ -1,6 +1,6 @@
 """How llama.cpp loads a model here: layers on GPUs where there are any, and KV in 8 bits only where 16 do not fit."""
 
-from localllm.devices.footprint import KvType, ModelShape, fits_kv_type
+from localllm.devices.footprint import KvType, ModelShape, check_flash_attention, fits_kv_type
 from localllm.devices.forecast import context_words, forecast
 from localllm.devices.offload import Offload, WantedContext, offload
 from localllm.devices.policy import Selection
@@ -163,8 +163,7 @@ def _device_words(placed: Offload) -> str:
 def _check_kv_type(shape: ModelShape, wishes: Wishes) -> None:
     if wishes.kv_type is None or wishes.kv_type == "f16":
         return
-    if wishes.flash_attention is False:
-        raise ConfigError(f"kv_type {wishes.kv_type} needs flash attention: leave out --no-flash-attention, or use f16")
+    check_flash_attention(wishes.kv_type, wishes.flash_attention)
     if not fits_kv_type(shape, wishes.kv_type):
         lengths = f"{shape.key_length} and {shape.value_length}"
         raise ConfigError(

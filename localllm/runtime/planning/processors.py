@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from localllm.devices.policy import Absence, Selection, select
 from localllm.devices.processor import Processor, ProcessorKind
 from localllm.engines.back_ends import BackEnd, Device, EngineReport
+from localllm.engines.llama_cpp.gpu_library import GPU_REMEDY
 
 LLAMA, OPENVINO, EXECUTORCH, MLC, ECHO = "llama_cpp", "openvino", "executorch", "mlc", "echo"
 SPOKEN: Mapping[str, str] = {LLAMA: "llama.cpp", OPENVINO: "OpenVINO", EXECUTORCH: "ExecuTorch", MLC: "MLC"}
 _UNIFIED = frozenset({"metal", "mtl"})  # back ends of Apple's processors, whose GPU shares the memory
 NO_GPU_BUILD = Absence(
     reason="llama.cpp here is built without a GPU back end",
-    remedy="install a build of llama-cpp-python for your GPU: "
-    "https://llama-cpp-python.readthedocs.io/en/latest/#supported-backends",
+    remedy=GPU_REMEDY,
 )
 NO_NPU = Absence(
     reason="llama.cpp has no NPU back end here", remedy='OpenVINO has one: pip install "localllm[openvino]"'
